@@ -1,0 +1,1 @@
+"""Benchmarks of whichpool beside the pools people use today; ``python -m benchmarks`` runs them."""

@@ -1,0 +1,152 @@
+"""What it costs to send an item to a process and take its result, measured on a real item before any process exists.
+
+`pickle` (6 ms to load) is imported where it is used: work that waits is moved to threads, and never asks.
+"""
+
+from __future__ import annotations
+
+from _functools import partial  # type: ignore[import-not-found]  # `functools` loads much more
+from time import perf_counter
+from types import FunctionType, MethodType
+
+from whichpool._worker.calls import dump_anything
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Through a Unix socket, from the sender's memory to the receiver's: about 1.5 GB/s for each of the two copies (2-core
+# Linux machine, 2026; the benchmarks' 16 MB arrays).
+COPY_BYTES_PER_S = 1.5e9
+# Two system calls and a wake-up on each side, for each batch.
+MESSAGE_S = 0.000030
+# A payload is not measured beyond this: past it no plan with processes is worth a look.
+BUDGET_S = 0.050
+
+
+def pack(obj: object) -> tuple[bytes, bool]:
+    """Pickle a job: plainly, or by value where it names things of ``__main__``; and which of the two it was.
+
+    Workers never import the caller's main script, so what lives there travels by value.
+
+    Raises:
+        Exception: It cannot be pickled at all; whatever pickling raised.
+    """
+    import pickle
+
+    try:
+        data = pickle.dumps(obj, protocol=5)
+        if b"__main__" not in data:
+            return data, False
+    except Exception:
+        pass
+    from whichpool._worker import byvalue
+
+    return byvalue.dumps(obj), True
+
+
+def captured_bytes(fn: Any) -> int:
+    """About how many bytes the function carries with it to each worker: large buffers and texts that it captures.
+
+    An estimate from sizes alone, made before anything is pickled; what is small or unknown counts as nothing.
+    """
+    values: list[Any] = []
+    while type(fn) is partial:
+        values += fn.args
+        values += fn.keywords.values()
+        fn = fn.func
+    if type(fn) is MethodType:
+        values.append(fn.__self__)
+        values += _attributes(fn.__self__)
+        fn = fn.__func__
+    if type(fn) is FunctionType:
+        values += fn.__defaults__ or ()
+        for cell in fn.__closure__ or ():
+            try:
+                values.append(cell.cell_contents)
+            except ValueError:
+                pass  # not set yet
+        if fn.__module__ == "__main__":
+            names = fn.__globals__
+            values += [names[name] for name in fn.__code__.co_names if name in names]
+    else:
+        values += _attributes(fn)
+    return sum([_bytes_of(value) for value in values])
+
+
+def _attributes(obj: Any) -> list[Any]:
+    """What the object's own dictionary holds, without asking the object: it may answer with code of its own."""
+    try:
+        return list(object.__getattribute__(obj, "__dict__").values())
+    except AttributeError:
+        return []
+
+
+def _bytes_of(value: Any) -> int:
+    kind = type(value)
+    if kind in (bytes, bytearray, str):
+        return len(value)
+    if kind in (list, tuple, dict, set, frozenset):
+        return len(value) * 16  # a few bytes an element once pickled; objects behind them are not looked at
+    # Asked of the class, for the object may answer to any name with code of its own.
+    if not any("nbytes" in vars(base) for base in kind.__mro__):
+        return 0
+    nbytes = value.nbytes
+    return nbytes if type(nbytes) is int else 0
+
+
+class Payload:
+    """What one item and its result cost, for each of the two sides; seconds and bytes."""
+
+    __slots__ = ("land_s", "payload_bytes", "ship_s")
+
+    def __init__(self, ship_s: float, land_s: float, payload_bytes: int) -> None:
+        self.ship_s = ship_s
+        self.land_s = land_s
+        self.payload_bytes = payload_bytes
+
+
+def measure(item: Any, result: Any, call_s: float) -> Payload:
+    """Pickle both and load both again; ``call_s`` says how many calls will share one message.
+
+    Raises:
+        Exception: One of them cannot travel; whatever pickling raised.
+    """
+    out_s, in_s, size = _round_trip(item)
+    back_out_s, back_in_s, back_size = _round_trip(result)
+    copies_s = (size + back_size) / COPY_BYTES_PER_S
+    message_s = MESSAGE_S * min(1.0, call_s / 0.010)
+    return Payload(
+        out_s + back_in_s + copies_s + message_s, in_s + back_out_s + copies_s + message_s, size + back_size
+    )
+
+
+def _round_trip(obj: Any) -> tuple[float, float, int]:
+    import pickle
+
+    from whichpool._worker import wire
+
+    # Many small objects share a pickle, so what counts is each one's part, not the call's overhead.
+    began = perf_counter()
+    try:
+        body, buffers = wire.dumps([obj])
+        many = [obj] * 16 if perf_counter() - began < 0.0001 and not buffers else None
+    except Exception:
+        many = None
+        buffers = []
+        began = perf_counter()
+        body = dump_anything([obj])
+    dumped = perf_counter()
+    pickle.loads(body, buffers=buffers)
+    out_s, in_s = dumped - began, perf_counter() - dumped
+    size = len(body) + sum([buffer.nbytes for buffer in buffers])
+    if many is not None and b"__main__" not in body:
+        # Copies, not one object sixteen times, which pickle would send once.
+        many = pickle.loads(pickle.dumps([pickle.loads(body)[0] for _ in many], protocol=5))
+        began = perf_counter()
+        body = pickle.dumps(many, protocol=5)
+        dumped = perf_counter()
+        pickle.loads(body)
+        out_s, in_s = (dumped - began) / 16, (perf_counter() - dumped) / 16
+        size = max(len(body) // 16, 1)
+    return out_s, in_s, size

@@ -1,0 +1,124 @@
+"""What a worker leaves behind: answers and exceptions to unpack, an exit code to put into words."""
+
+from __future__ import annotations
+
+import pickle
+
+from whichpool._worker import wire
+from whichpool._worker.calls import CANNOT_RETURN, short_repr
+from whichpool._worker.main import UNREADABLE
+from whichpool.errors import CannotTravel, RemoteError, RemoteTraceback, WorkerDied
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from whichpool._worker.calls import PackedError
+
+    Answer = tuple[
+        list[Any], dict[int, PackedError], list[str]
+    ]  # results, errors by offset, names that were written
+
+__all__ = ["died", "how_it_ended", "read_answer", "read_loss", "unpack_error"]
+
+
+def unpack_error(packed: PackedError) -> BaseException:
+    """The exception that a worker packed, its traceback as `__cause__`; a stand-in if it could not be pickled."""
+    data, name, text, trace = packed
+    error: BaseException | None = None
+    if data is not None:
+        try:
+            error = pickle.loads(data)
+        except Exception:
+            error = None
+    if not isinstance(error, BaseException):
+        if name == CANNOT_RETURN:
+            error = CannotTravel(f"the result cannot be sent back from a worker process: {text}")
+        else:
+            error = RemoteError(name, text)
+    error.__cause__ = RemoteTraceback(trace)
+    return error
+
+
+def read_answer(frame: wire.Frame, offset: int, most: int) -> Answer:
+    """What a worker answered to a batch of ``most`` items. A result that cannot be unpickled is its item's error.
+
+    Raises:
+        BrokenFrame: It is no answer.
+    """
+    try:
+        answer = frame.load(offset)
+    except Exception:
+        from whichpool._pools.unpickling import readable_part
+
+        try:
+            answer = readable_part(frame, offset)
+        except Exception as error:
+            raise wire.BrokenFrame(f"{type(error).__name__}: {error}") from error
+    if isinstance(answer, tuple) and len(answer) == 3:
+        values, errors, wrote = answer
+        of_types = isinstance(values, list) and isinstance(errors, dict) and isinstance(wrote, list)
+        if of_types and len(values) <= most and all(UNREADABLE <= at < most for at in errors):
+            return values, errors, wrote
+    raise wire.BrokenFrame(f"an answer of type {type(answer).__name__} that is none")
+
+
+def read_loss(frame: wire.Frame) -> PackedError:
+    """Why a worker could not load the function.
+
+    Raises:
+        BrokenFrame: It does not say.
+    """
+    try:
+        data, name, text, trace = frame.load()
+    except Exception as error:
+        raise wire.BrokenFrame(f"{type(error).__name__}: {error}") from error
+    return data, name, text, trace
+
+
+def how_it_ended(code: int | None) -> str:
+    """An exit code in words."""
+    if code is None:
+        return "ended (how, nobody could tell)"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    import signal
+
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was killed by {name}"
+
+
+_LIKELY = {
+    9: "Something killed it; most often the kernel, because memory ran out: see `dmesg`, or use fewer processes.",
+    11: "A C extension crashed, or the recursion went too deep for the stack.",
+    6: "A C extension gave up (abort), often after an assertion that failed.",
+    7: "A memory-mapped file was cut short, or /dev/shm is full.",
+    15: "Something asked it to end.",
+}
+
+
+def died(
+    index: int, item: Any, code: int | None, *, running: bool = True, babbled: bool = False
+) -> WorkerDied:
+    """The failure of the item that a worker was running, or had otherwise in hand, when it ended."""
+    which = f"item {index} ({short_repr(item)})"
+    if babbled:
+        return WorkerDied(
+            f"the worker process that had {which} in hand wrote to the socket on which it should answer, and was "
+            "ended. Something in it writes to file descriptors that are not its own.",
+            index,
+            code,
+        )
+    if not running:
+        doing = f"while it received or sent back {which}"
+        likely = "Unpickling the item, importing what it needs, or pickling its result may be what ends it."
+    elif code is not None and code >= 0:
+        doing = f"while it ran {which}"
+        likely = "The function, or a library it calls, ended the process (os._exit, or a C library's exit)."
+    else:
+        doing = f"while it ran {which}"
+        likely = _LIKELY.get(-code, "") if code is not None else ""
+    return WorkerDied(f"the worker process {how_it_ended(code)} {doing}. {likely}".rstrip(), index, code)

@@ -1,0 +1,112 @@
+"""Threads of this process. Each takes batches from the hub until there is nothing more, or there are to be fewer."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic, perf_counter
+
+from whichpool._host import costs
+from whichpool._pools.base import Signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+    from typing import Protocol
+
+    from whichpool._pools.base import Batch, Hub
+
+    class Runner(Protocol):
+        """What runs a batch on the calling thread, and says how many items the next should have."""
+
+        size: int
+
+        def run(self, batch: Batch) -> None: ...
+        def close(self) -> None: ...
+
+
+# Threads that are not waited for have so long to come to their next look at whether they are still wanted.
+FORGET_S = 0.050
+
+
+class Threads:
+    """A number of threads that can be changed at any time.
+
+    Args:
+        hub: Where the work comes from.
+        runner: Makes what runs a batch, on the thread that will run it.
+        context: The caller's, of which each thread has a copy: context variables are what the loop would see.
+    """
+
+    def __init__(self, hub: Hub, runner: Callable[[], Runner], context: Context) -> None:
+        self._hub = hub
+        self._runner = runner
+        self._context = context
+        self._wanted = 0
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+
+    @property
+    def count(self) -> int:
+        """Threads that are to run now."""
+        return self._wanted
+
+    def resize(self, wanted: int) -> None:
+        """Have so many threads. What is in progress on a thread that is to end is finished first."""
+        with self._lock:
+            self._wanted = wanted
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            began, before = perf_counter(), len(self._threads)
+            for place in range(before, wanted):
+                run = self._context.copy().run
+                thread = threading.Thread(
+                    target=run, args=(self._main,), name=f"whichpool-{place}", daemon=True
+                )
+                self._threads.append(thread)
+                thread.start()
+        if wanted > before:
+            costs.record(thread_s=(perf_counter() - began) / (wanted - before))
+
+    def _surplus(self) -> bool:
+        """Whether this thread should end, because fewer are wanted."""
+        with self._lock:
+            if len(self._threads) <= self._wanted:
+                return False
+            me = threading.current_thread()
+            if me in self._threads:
+                self._threads.remove(me)
+            return True
+
+    def _main(self) -> None:
+        runner = self._runner()
+        try:
+            self._work(self._hub, runner)
+        finally:
+            runner.close()
+
+    def _work(self, hub: Hub, runner: Runner) -> None:
+        signal = Signal()
+        while not self._surplus():
+            batch = hub.take(runner.size)
+            if batch is None:
+                # Parked first and asked again after: what comes between the two is not missed.
+                if not hub.park(signal):
+                    return
+                batch = hub.take(runner.size)
+                if batch is None:
+                    signal.wait()
+                    continue
+            runner.run(batch)
+
+    def stop(self, wait: bool) -> None:
+        """Start nothing more; with ``wait``, return when what was in progress has ended.
+
+        A thread cannot be ended from outside: without ``wait`` its call goes on until it returns, and is forgotten.
+        Even so it is given a moment, in which a batch that was just taken begins: nothing starts after this returns.
+        """
+        with self._lock:
+            threads, self._wanted = list(self._threads), 0
+        deadline = monotonic() + FORGET_S
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(None if wait else max(deadline - monotonic(), 0.0))

@@ -1,0 +1,10 @@
+"""The engine: from the items of one call to its results.
+
+options   what the caller asked for, checked
+work      the items that are to be done, the batches in progress, the results: the hub that all pools share
+sinks     where results go: a list, a stream, a reduction, futures
+inline    batches run in this process, by the caller's thread or a pool's
+sizing    how many items a batch has
+govern    the conductor's hands: looks, asks it, does what it says
+run       one call from its first item to its report
+"""

@@ -1,0 +1,205 @@
+"""Batches run in this process: by the caller's thread, or by a thread of a pool.
+
+The one loop that must cost nothing: a function of 100 ns is called from here at the speed of the plain loop. So items
+go through `map` in batches that grow until one takes about a millisecond, and clocks are read once a batch.
+"""
+
+from __future__ import annotations
+
+from _thread import RLock, get_ident, get_native_id
+from time import perf_counter, process_time
+
+from whichpool._worker.calls import reseed
+from whichpool._worker.delay import run_delay_clock
+
+try:
+    from time import thread_time
+except ImportError:  # pragma: no cover  (no per-thread CPU clock on this platform)
+    from time import process_time as thread_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from whichpool._measure.profile import Profile
+    from whichpool._pools.base import Batch, Hub
+
+# A batch of this process takes about so long. Two locks and four clock reads a batch cost about 5 us, 0.5 % of it;
+# ten times longer would delay the answer to a change of plan to where a person sees it.
+BATCH_S = 0.001
+# Items of at least this are run one at a time, so that each one's duration is known.
+SINGLE_S = 0.0002
+# A batch in this process has no more items than this: they are held twice while it runs.
+MOST_ITEMS = 65_536
+
+# The time without a core is read so often at the most.
+DELAY_EVERY_S = 0.010
+
+# Seeded calls take turns: the global random generators are one per process. A call that has its turn may make seeded
+# calls of its own, in the loop.
+_turn = RLock()
+
+
+def has_turn() -> bool:
+    """Whether the calling thread is in a seeded call: others would wait for it."""
+    return bool(_turn._is_owned())  # type: ignore[attr-defined]  # what `threading.Condition` uses, too
+
+
+class Runner:
+    """Runs batches on one thread, and sizes them."""
+
+    def __init__(self, hub: Hub, profile: Profile, alone: Callable[[], bool]) -> None:
+        self._hub = hub
+        self._profile = profile
+        self._alone = alone
+        self._call = hub.job.caller()
+        self._seed = hub.job.seed
+        self._numpy = hub.job.numpy
+        self.size = 1
+        self.began: float | None = None  # when the batch in progress began; None: none is
+        self.cpu_at_start = 0.0
+        self.ident = get_ident()
+        self.native_id = get_native_id()
+        self._delay = run_delay_clock()
+        self._delay_read = perf_counter()
+        self.delay_at_start = self._delay()
+        self._owed_s = 0.0
+        self.sampler: Callable[[Any], Callable[[], None]] | None = None
+
+    def run(self, batch: Batch) -> None:
+        """Run one batch and put back what came of it. Ctrl-C and the like pass through."""
+        items = batch.items
+        values: list[Any] = []
+        n = len(items)
+        error: BaseException | None = None
+        look_after = self.sampler(items[0]) if self.sampler is not None else None
+        alone = self._alone()
+        process = process_time()
+        self.cpu_at_start = cpu = thread_time()
+        self.began = wall = perf_counter()
+        try:
+            if self._seed is not None:
+                self._run_seeded(batch, values)
+            elif n > 8:
+                values.extend(map(self._call, items))
+                if len(values) < n:
+                    raise StopIteration(
+                        "whichpool: the function raised StopIteration; what it carried is lost"
+                    )
+            else:
+                for item in items:
+                    if values and not self._hub.is_open():
+                        return  # closed meanwhile: nothing more is started, and nobody wants the results
+                    values.append(self._call(item))
+        except BaseException as raised:
+            error = raised
+        finally:
+            self.began = None
+        took = perf_counter() - wall
+        cpu = thread_time() - cpu
+        wall = max(took - self._ready_s(took), cpu)
+        if look_after is not None:
+            look_after()
+        ran = len(values)
+        # Alone from beginning to end: a call that others joined half way has waited for the GIL as well.
+        together = None if alone and self._alone() else process_time() - process
+        self._profile.add_local(max(ran, 1), wall, cpu, together)
+        if error is not None and isinstance(error, KeyboardInterrupt) and self.ident == self._hub.caller:
+            self._hub.put(batch, values, unrun=n - ran)
+            raise error
+        self._hub.put(batch, values, error)
+        if ran:
+            self._resize(took / ran, n)
+
+    def run_through(self, through: Callable[[int, Callable[[Any], Any]], int]) -> None:
+        """As `run`, where items are taken one by one while they are run (`Work.run_through`)."""
+        n = self.size
+        self.cpu_at_start = cpu = thread_time()
+        self.began = began = perf_counter()
+        try:
+            ran = through(n, self._call)
+        finally:
+            self.began = None
+        took = perf_counter() - began
+        cpu = thread_time() - cpu
+        if ran:
+            self._profile.add_local(ran, max(took - self._ready_s(took), cpu), cpu, None)
+            self._resize(took / ran, n)
+
+    def timed(self, item: Any) -> Any:
+        """One call, measured."""
+        self.cpu_at_start = cpu = thread_time()
+        self.began = began = perf_counter()
+        try:
+            return self._call(item)
+        finally:
+            self.began = None
+            took, cpu = perf_counter() - began, thread_time() - cpu
+            self._profile.add_local(1, max(took, cpu), cpu, None)
+            self._resize(took, 1)
+
+    @property
+    def call(self) -> Callable[[Any], Any]:
+        """The function of one item."""
+        return self._call
+
+    def _ready_s(self, took_s: float) -> float:
+        """Of this batch's time, what the thread spent ready to run but without a core.
+
+        Reading it lets go of the GIL: done between all batches, it would hide from the heartbeat that they hold it. So
+        it is read once in a while, and what has come together is taken off the batches that follow.
+        """
+        now = perf_counter()
+        if now - self._delay_read > DELAY_EVERY_S:
+            self._delay_read = now
+            delay = self._delay()
+            self._owed_s += delay - self.delay_at_start
+            self.delay_at_start = delay
+        ready_s = min(self._owed_s, took_s)
+        self._owed_s -= ready_s
+        return ready_s
+
+    def close(self) -> None:
+        """Let go of the descriptor; the runner is not used any more."""
+        close = getattr(self._delay, "close", None)
+        if close is not None:
+            close()
+
+    def _resize(self, each_s: float, n: int) -> None:
+        if each_s * n < BATCH_S / 2:
+            self.size = min(n * 2, MOST_ITEMS)
+        elif each_s > SINGLE_S:
+            self.size = 1
+        else:
+            self.size = max(1, min(int(BATCH_S / each_s), MOST_ITEMS))
+
+    def _run_seeded(self, batch: Batch, values: list[Any]) -> None:
+        seed = self._seed or 0
+        for index, item in enumerate(batch.items, batch.start):
+            with _turn:
+                reseed(seed, index, self._numpy)
+                values.append(self._call(item))
+
+
+class KeptRandom:
+    """The caller's own random state is put back after seeded items ran in this process."""
+
+    def __init__(self, numpy: bool) -> None:
+        import random
+
+        self._random = random.getstate()
+        self._numpy: Any = None
+        if numpy:
+            import numpy as np
+
+            self._numpy = np.random.get_state()
+
+    def restore(self) -> None:
+        import random
+
+        random.setstate(self._random)
+        if self._numpy is not None:
+            import numpy as np
+
+            np.random.set_state(self._numpy)

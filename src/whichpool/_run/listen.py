@@ -1,0 +1,127 @@
+"""The first milliseconds: listen to the loop, and wake the machinery of decision only if it can pay for itself.
+
+A run that is over in a few milliseconds must not pay for modules that decide about it. So this file imports next to
+nothing, and beats until there is something to gain.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from time import perf_counter, process_time
+
+from whichpool._host.clocks import thread_cpu_clock
+from whichpool._pools.base import Signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from whichpool._run.run import Run
+
+# Seconds of work that must lie ahead before it is worth deciding about, and that must have been listened to: with the
+# modules loaded, a decision costs under 1 ms; loading them costs 20 to 40 ms of CPU once (2-core Linux, 2026).
+WARM_S = 0.003
+COLD_S = 0.020
+# Not loaded yet, it takes this much work ahead for them to pay, if the function computes: with the GIL, only processes
+# help, which cost another 100 ms; without it, threads do at once.
+COLD_GIL_AHEAD_S = 0.250
+COLD_FREE_AHEAD_S = 0.080
+# While the function waits, loading them costs nobody anything.
+IDLE_S = 0.003
+# Calls that wait for this share of their time need threads, and nothing that processes need.
+ONLY_WAITS = 0.9
+# What a decision may need.
+DECIDES = (
+    "whichpool._choose.conductor",
+    "whichpool._choose.records",
+    "whichpool._measure.hazards",
+    "whichpool._measure.payload",
+    "whichpool._pools.processes",
+    "whichpool._run.govern",
+)
+# The caller's thread comes by between two batches, which take a millisecond, or one call.
+CHORE_WAIT_S = 0.004
+LONGEST_CHORE_S = 1.0
+# A caller's thread that burns less than this share of the time is waiting.
+WAITING = 0.3
+
+
+def listen(run: Run) -> bool:
+    """Beat until the run is over (False) or a decision is worth its cost (True)."""
+    heart = run.profile.heart
+    cpu = caller_clock(run)
+    began = perf_counter()
+    cpu_began = cpu() if cpu is not None else process_time()
+    read = cpu if cpu is not None else process_time
+    while True:
+        if run.open_ended and not run.work.remaining:
+            if run.stop_signal.wait(0.010):
+                return False
+            continue
+        if heart.beat(run.stop_signal.wait, cpu):
+            return False
+        if run.only_watch:
+            return True
+        passed = perf_counter() - began
+        warm = "whichpool._run.govern" in sys.modules
+        if passed > IDLE_S and read() - cpu_began < WAITING * passed:
+            needed, ahead_needed = IDLE_S, IDLE_S
+            run.seen_waiting = True
+        elif warm:
+            needed, ahead_needed = WARM_S, WARM_S
+        else:
+            share = heart.share
+            needed = COLD_S
+            ahead_needed = COLD_GIL_AHEAD_S if share is None or share > 0.5 else COLD_FREE_AHEAD_S
+        if passed >= needed and _ahead_s(run, passed) > ahead_needed:
+            return True
+
+
+def _ahead_s(run: Run, passed_s: float) -> float:
+    """Seconds of work that lie ahead in the loop, as far as one can tell; unknown lengths: as much again."""
+    each, remaining = run.profile.call_s, run.work.remaining
+    if remaining is None:
+        return passed_s
+    # A first call that still runs takes at least as long as it has.
+    return (passed_s if each is None else each) * remaining
+
+
+def waits(run: Run) -> bool:
+    """Whether the calls have been seen to wait, and next to nothing else."""
+    demand = run.profile.demand()
+    if demand is None:
+        return run.seen_waiting
+    return demand.wait_s > ONLY_WAITS * demand.call_s
+
+
+def caller_clock(run: Run) -> Callable[[], float] | None:
+    """The CPU clock of the thread that runs the items in the loop, read from outside; ``None``: it cannot be."""
+    return thread_cpu_clock(run.work.caller)
+
+
+def wake(run: Run) -> None:
+    """Load what decides, on the caller's thread if that is free to do it soon, else on this one.
+
+    Loading a module lets go of the GIL dozens of times; beside a function that computes, each time is a wait. The
+    caller's thread, between two short batches, has nobody to wait for. Beside one that waits, nobody is in the way.
+    """
+    if "whichpool._run.govern" in sys.modules or run.open_ended or waits(run):
+        return
+    done = Signal()
+
+    def chore() -> None:
+        try:
+            for name in DECIDES:
+                import_module(name)
+        finally:
+            done.set()
+
+    run.chore = chore
+    if done.wait(CHORE_WAIT_S):
+        return
+    if run.chore is chore:
+        run.chore = None  # a long call is in progress: it is loaded here
+        chore()
+    else:
+        done.wait(LONGEST_CHORE_S)

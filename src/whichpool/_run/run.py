@@ -1,0 +1,418 @@
+"""One call of whichpool, from its first item to its report.
+
+The caller's thread runs items from the start (`Runner`). Where the plan is open, a governor thread watches, measures
+and brings in threads or processes (`govern`); where the caller fixed a plan with processes, nobody needs to watch, and
+the caller's thread itself serves them. Modules that are not needed for a plain loop are imported only when they are.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, start_new_thread
+from contextvars import copy_context
+from time import perf_counter
+
+from whichpool._measure.profile import Profile
+from whichpool._pools.base import Signal
+from whichpool._run.inline import Runner
+from whichpool._run.options import DEFAULT_THREADS, length_of
+from whichpool._run.work import Work
+from whichpool._worker.calls import ONE, STAR, Job, numpy_matters
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from whichpool._pools.processes import Processes
+    from whichpool._pools.threads import Threads
+    from whichpool._records import Hazard, RunReport
+    from whichpool._run.inline import KeptRandom
+    from whichpool._run.options import Options, PlanWish
+    from whichpool._run.sinks import ListSink, StreamSink, TreeSink
+
+LOOP = (0, 1)
+# Of short calls over an iterable of unknown length, one in so many is measured.
+STREAK = 64
+# The caller hears of progress about so often.
+PROGRESS_S = 0.1
+# After Ctrl-C the governor is given so long to end the workers; then it is left to do so alone.
+ABORT_WAIT_S = 0.8
+
+
+class Run:
+    """State of one call. The caller's thread and the governor's share it; each attribute has one writer."""
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        iterables: tuple[Any, ...],
+        options: Options,
+        sink: ListSink | StreamSink | TreeSink,
+        *,
+        combine: Callable[[Any, Any], Any] | None = None,
+        caller_helps: bool = True,
+    ) -> None:
+        self.began = perf_counter()
+        self.options = options
+        numpy = options.seed is not None and numpy_matters(fn)
+        self.job = Job(
+            fn,
+            ONE if len(iterables) == 1 else STAR,
+            combine=combine,
+            keep_going=options.return_failures,
+            seed=options.seed,
+            numpy=numpy,
+        )
+        items: Iterator[Any] = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)
+        self.work = Work(
+            self.job,
+            items,
+            length_of(iterables),
+            sink,
+            limit=options.limit,
+            return_failures=options.return_failures,
+            local_is_fine=options.plan == "auto",
+        )
+        self.profile = profile = Profile()
+        self.work.pace.weigh = lambda: profile.payload_bytes
+        self.plan: tuple[int, int] = LOOP
+        self.steps: list[tuple[float, tuple[int, int], str]] = []
+        self.runner: Runner | None = None
+        self.runners: list[Runner] = []
+        self.inline_open = True
+        self.caller_helps = caller_helps  # the caller's thread runs items on every plan in this process
+        self.open_ended = False  # items arrive while it runs: threads of a pool run even the loop
+        self.chore: Callable[[], object] | None = (
+            None  # something for the caller's thread to do between two batches
+        )
+        self.context = copy_context()
+        self.seen_waiting = False  # while the first call has not ended: it waits
+        self.only_watch = False  # measure and judge, but stay the loop
+        self.stop_signal = Signal()
+        self.hazards: tuple[Hazard, ...] = ()
+        self.notes: list[str] = []
+        self.wall_s: float | None = None
+        self.threads: Threads | None = None
+        self.crew: Processes | None = None
+        self.governed: Any = None  # the governor, once it has taken over: it knows the verdict
+        self._governor_ended: Signal | None = None
+        self.acting = allocate_lock()  # held by the governor while it brings in workers
+        self._kept_random: KeptRandom | None = None
+        self._aborted = False
+        self._over = False
+        self._report: RunReport | None = None
+        self._told_s = 0.0
+        self._progress: Callable[[int, int | None], object] | None = None
+        self._close_progress: Callable[[], object] | None = None
+
+    # -- beginning -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin, as the options wish."""
+        options = self.options
+        nested = False
+        if options.seed is not None:
+            from whichpool._run.inline import KeptRandom, has_turn
+
+            nested = has_turn()
+            self._kept_random = KeptRandom(self.job.numpy)
+        if options.progress is not False:
+            from whichpool._run.progress import listener
+
+            self._progress, self._close_progress = listener(options.progress)
+        if nested:
+            self._enter(LOOP, "seeded calls take turns, and this is a seeded call inside another")
+            return
+        if options.plan == "auto":
+            self._enter(LOOP, "every run begins as the loop")
+            if self.open_ended:
+                self.set_threads(1)
+            self._start_governor("watch")
+            return
+        plan = self.fixed_plan(options.plan)
+        self._enter(plan, f"plan={options.plan!r} was asked for")
+        if self.open_ended and not plan[0]:
+            self.set_threads(plan[1])
+            return
+        if plan == LOOP or self.work.length == 0:
+            return
+        if self.work.length is None and not self.open_ended:
+            # Nothing is started for no items; and what is taken to find out is the first batch.
+            first = self.work.take(1)
+            if first is None:
+                return
+            self.work.give_back(first)
+        from whichpool._run.fixed import Fixed
+
+        self.governed = Fixed(self, plan)
+        if plan[0] or not self.caller_helps:
+            self.inline_open = False
+        self.governed.start()
+        if plan[0] and not self.caller_helps:
+            self._start_governor("serve")
+
+    def fixed_plan(self, wish: PlanWish) -> tuple[int, int]:
+        """The two numbers that a wish other than "auto" stands for."""
+        n, limit = self.work.length, self.options.limit
+        if isinstance(wish, tuple):
+            return wish
+        if wish == "loop":
+            return LOOP
+        most = min([size for size in (n, limit) if size is not None], default=None)
+        if wish == "threads":
+            threads = DEFAULT_THREADS if most is None else max(1, min(DEFAULT_THREADS, most))
+            return 0, threads
+        from math import ceil
+
+        from whichpool._host import look
+
+        return max(1, min(ceil(look().cores), most if most is not None else 1 << 30)), 1
+
+    def _start_governor(self, what: str) -> None:
+        self._governor_ended = Signal()
+        if what == "serve":
+            self._go_on_as_thread(self.governed.serve)
+        else:
+            # A bare thread while it only listens: most runs are over before `threading` would have been imported.
+            start_new_thread(self._listen, ())
+
+    def _listen(self) -> None:
+        worth_it = False
+        try:
+            from whichpool._run.listen import listen
+
+            worth_it = listen(self)
+        except BaseException as error:  # whatever it is, the caller must not wait for ever
+            self.work.fail(error)
+        if worth_it:
+            self._go_on_as_thread(self._govern)
+        elif self._governor_ended is not None:
+            self._governor_ended.set()
+
+    def _go_on_as_thread(self, what: Callable[[], object]) -> None:
+        """Go on in a proper thread: it may run the caller's code (iterables, callbacks), which may ask who it is."""
+        import threading
+
+        threading.Thread(
+            target=self._governor_main, args=(what,), name="whichpool-governor", daemon=True
+        ).start()
+
+    def _governor_main(self, what: Callable[[], object]) -> None:
+        try:
+            what()
+        except BaseException as error:  # as above
+            self.work.fail(error)
+        finally:
+            try:
+                if self._aborted:
+                    self._stop_pools()
+            finally:
+                if self._governor_ended is not None:
+                    self._governor_ended.set()
+
+    def _govern(self) -> None:
+        from whichpool._measure.gil import QuickSwitching
+        from whichpool._run.listen import wake
+
+        quick = QuickSwitching()
+        try:
+            wake(self)
+            from whichpool._run.govern import Governor
+
+            self.governed = Governor(self, quick)
+            self.governed.govern()
+        finally:
+            quick.end()
+
+    def _enter(self, plan: tuple[int, int], reason: str) -> None:
+        self.plan = plan
+        self.steps.append((perf_counter() - self.began, plan, reason))
+
+    def set_threads(self, threads: int) -> None:
+        """Have so many threads of this process run items, the caller's among them where it helps."""
+        own = threads - 1 if self.caller_helps or (threads == 1 and not self.open_ended) else threads
+        if self.threads is None and own > 0:
+            from whichpool._pools.threads import Threads
+
+            self.threads = Threads(self.work, self.new_runner, self.context)
+        if self.threads is not None:
+            self.threads.resize(own)
+
+    def enter(self, plan: tuple[int, int], reason: str) -> None:
+        """From now on this plan is in force; called by who made it so."""
+        self._enter(plan, reason)
+
+    # -- the caller's thread -------------------------------------------------------------------------------------
+
+    def collect(self) -> None:
+        """Run items and wait until all is done; whatever happens, nothing is left running behind it.
+
+        Raises:
+            BaseException: That of the earliest failing item, or of the iterable.
+        """
+        try:
+            self.start()
+            while self.work.is_open():
+                self.help()
+                if not self.work.is_open():
+                    break
+                if self.crew is not None and self._governor_ended is None:
+                    self.governed.serve(until=self.progress_due())
+                else:
+                    self.work.caller_signal.wait(self.progress_due())
+                self.tell()
+        except BaseException:
+            self.abort()
+            raise
+        self.finish()
+        self.raise_error()
+
+    def help(self, once: bool = False) -> None:
+        """Run items on the caller's thread, as long as there are any for it."""
+        runner = self.runner
+        if runner is None:
+            if not self.inline_open and not self.work.has_local:
+                return
+            self.runner = runner = Runner(self.work, self.profile, self._is_loop)
+            self.runners.append(runner)
+        work = self.work
+        while True:
+            if self.caller_helps and self.may_go_through():
+                runner.run_through(work.run_through)
+                if not work.is_open():
+                    return
+                continue
+            batch = work.take(runner.size) if self.inline_open else work.take_local(1)
+            if batch is None:
+                return
+            runner.run(batch)
+            if self.chore is not None:
+                chore, self.chore = self.chore, None
+                chore()
+            if self._progress is not None:
+                self.tell()
+            if once:
+                return
+
+    def may_go_through(self) -> bool:
+        """Whether the caller's thread should take items one by one while it runs them: short calls, in the loop."""
+        runner = self.runner
+        return (
+            runner is not None
+            and runner.size > 1
+            and self.plan == LOOP
+            and self.inline_open
+            and self.options.seed is None
+            and self.work.goes_through
+        )
+
+    def streak(self) -> Iterator[Any]:
+        """Short calls in the loop, each result at once; for the consumer of `imap`."""
+        assert self.runner is not None
+        return self.work.streak(STREAK, self.runner.call, self.runner.timed)
+
+    def _is_loop(self) -> bool:
+        return self.plan == LOOP
+
+    def new_runner(self) -> Runner:
+        """For a thread of a pool."""
+        runner = Runner(self.work, self.profile, self._is_loop)
+        self.runners.append(runner)
+        return runner
+
+    def progress_due(self) -> float:
+        """Seconds to wait at the most before progress should be told; -1: as long as it takes."""
+        return -1 if self._progress is None else PROGRESS_S
+
+    def tell(self, last: bool = False) -> None:
+        """Report progress, if it is time to."""
+        if self._progress is None:
+            return
+        now = perf_counter()
+        if last or now - self._told_s >= PROGRESS_S:
+            self._told_s = now
+            total = self.work.length if not self.work.exhausted else self.work.taken
+            self._progress(self.work.done, total)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """All is done: end the governor, let the workers go, wait for threads."""
+        if self._over:
+            return
+        self._over = True
+        self._end_governor(-1)
+        self._stop_pools()
+        self.wall_s = perf_counter() - self.began
+        if self.governed is not None and self.work.error is None:
+            error = self.governed.last_look()
+            if error is not None:
+                self.work.fail(error)
+        self._tidy()
+
+    def abort(self) -> None:
+        """Drop everything: pending work is forgotten, worker processes are ended, nobody is waited for."""
+        if self._over:
+            return
+        self._over = self._aborted = True
+        self.work.close()
+        if self._end_governor(ABORT_WAIT_S):
+            self._stop_pools()
+        self.wall_s = perf_counter() - self.began
+        self._tidy()
+
+    def _end_governor(self, wait_s: float) -> bool:
+        ended = self._governor_ended
+        if ended is None:
+            return True
+        self.stop_signal.set()
+        with self.acting:
+            if self.crew is None and self.threads is None:
+                return True  # it has brought in nobody, and will not any more: it ends by itself
+        if self.crew is not None:
+            self.crew.wake()
+        return ended.wait(wait_s)
+
+    def _stop_pools(self) -> None:
+        if self.crew is not None:
+            crew, self.crew = self.crew, None
+            self.notes += crew.replaced
+            crew.stop(kill=self._aborted)
+        if self.threads is not None:
+            threads, self.threads = self.threads, None
+            threads.stop(wait=not self._aborted)
+
+    def _tidy(self) -> None:
+        if self._kept_random is not None:
+            self._kept_random.restore()
+        if self._progress is not None:
+            if not self._aborted:
+                self.tell(last=True)
+            if self._close_progress is not None:
+                self._close_progress()
+        # The report needs numbers only; items and results belong to the caller.
+        self.work.release()
+        self.runners.clear()
+        if self.runner is not None:
+            self.runner.close()
+            self.runner = None
+
+    def raise_error(self) -> None:
+        """Raise what ended the run early, if anything did, with what a person needs to find the item."""
+        error = self.work.error
+        if error is None:
+            return
+        from whichpool._run.blame import blame
+
+        raise blame(error, self.work)
+
+    def report(self) -> RunReport:
+        """What ran, and why; made when first asked for, or as it stands while the run goes on."""
+        if self._report is not None:
+            return self._report
+        from whichpool._run.reporting import report
+
+        made = report(self)
+        if self._over:
+            self._report = made
+        return made

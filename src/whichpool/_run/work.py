@@ -1,0 +1,484 @@
+"""The work of one run: items not yet taken, batches in progress, what has come back.
+
+Every pool, the caller's thread included, pulls from here and puts back here (the contract is `_pools.base.Hub`). The
+rules that make a concurrent run look like a loop are all in this file:
+
+- an item is handed out once; a batch that comes back unstarted is handed out again, before anything new;
+- after a failure nothing new starts, but what is before the failing item is still finished, because the *earliest*
+  failing item is the one to report;
+- no more is taken from the iterable than `limit` and the consumer's pace allow.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, get_ident
+from heapq import heappop, heappush
+from itertools import islice
+
+from whichpool._pools.base import Batch, Signal
+from whichpool._run.pace import Pace
+from whichpool._run.sinks import ListSink
+from whichpool._worker.calls import NOTHING, short_repr
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from whichpool._run.feeder import Feeder
+    from whichpool._run.sinks import StreamSink, TreeSink
+    from whichpool._worker.calls import Job
+
+
+class Work:
+    """See the module's text. Attributes are read freely, and changed only here, under the lock."""
+
+    def __init__(
+        self,
+        job: Job,
+        items: Iterator[Any],
+        length: int | None,
+        sink: ListSink | StreamSink | TreeSink,
+        *,
+        limit: int | None = None,
+        return_failures: bool = False,
+        local_is_fine: bool = False,
+    ) -> None:
+        self.job = job
+        self.length = length
+        self.sink = sink
+        self.taken = 0
+        self.done = 0
+        self.failed = 0
+        self.in_progress = 0
+        self.exhausted = False
+        self.finished = False
+        self.closed = False
+        self.error: BaseException | None = None
+        self.error_at: int | None = None  # no item from this index on is started any more
+        self.blamed: str | None = None  # which item, in words
+        self.last_values: Any = None  # of the newest batch: what a result looks like
+        self.last_item: Any = None
+        self.caller = get_ident()
+        self.caller_signal = Signal()
+        self.on_change: Callable[[], None] | None = None  # called under the lock
+        self.on_arrival: Callable[[], None] | None = None  # called without it
+        self._items = items
+        self._limit = limit
+        self._return_failures = return_failures
+        self.local_is_fine = local_is_fine
+        self.pace = Pace(limit, bounded=hasattr(sink, "ready"))
+        self._running: dict[int, Batch] = {}
+        self._returned: list[Batch] = []
+        self._local: list[Batch] = []
+        self._parked: list[Signal] = []
+        self._feeder: Feeder | None = None
+        self._lock = allocate_lock()
+        self._pull_lock = allocate_lock()
+
+    # -- taking -------------------------------------------------------------------------------------------------
+
+    def take(self, most: int) -> Batch | None:
+        """See `Hub.take`."""
+        if self._feeder is not None:
+            return self._take_fed(most)
+        if self.length is None:
+            most = 1  # the next one may take its time, or wait for what comes of this one
+        with self._pull_lock:
+            with self._lock:
+                if self.closed or self.finished:
+                    return None
+                again = self._again(self._returned, most)
+                if again is not None:
+                    return again
+                room = 0 if self.exhausted or self.error is not None else self._room(most)
+                if room <= 0:
+                    return None
+            items, error = self._pull(room)
+            with self._lock:
+                if error is not None:
+                    self._stop(self.taken + len(items), error, of_items=True)
+                elif len(items) < room and self._dry:
+                    self.exhausted = True
+                batch = Batch(self.taken, items)
+                self.taken += len(items)
+                if not self.is_open():
+                    return None
+                if not items:
+                    if self.exhausted or self.error is not None:
+                        self._settle()
+                    return None
+                return self._started(batch)
+
+    def take_without_waiting(self, most: int) -> Batch | None:
+        """As `take`, for a pool that must not wait for an iterable: it has results to see to meanwhile.
+
+        An iterable of unknown length may take its time, or even wait for results of earlier items. From now on a thread
+        of its own takes from it, item by item.
+        """
+        if self.length is not None:
+            return self.take(most)
+        if self._feeder is None:
+            from whichpool._run.feeder import Feeder
+
+            self._feeder = Feeder(self._items, self._pull_lock, self.is_open, self._fed_news)
+        return self._take_fed(most)
+
+    def _take_fed(self, most: int) -> Batch | None:
+        feeder = self._feeder
+        assert feeder is not None
+        with self._lock:
+            if self.closed or self.finished:
+                return None
+            again = self._again(self._returned, most)
+            if again is not None or self.exhausted or self.error is not None:
+                return again
+            room = self._room(most)
+            if room <= 0:
+                return None
+            items = feeder.take(room, most if self._limit is None else min(most, self._limit))
+            if items:
+                batch = Batch(self.taken, items)
+                self.taken += len(items)
+                return self._started(batch)
+            if feeder.over:
+                if feeder.error is not None:
+                    self._stop(self.taken, feeder.error, of_items=True)
+                self.exhausted = True
+                self._settle()
+            return None
+
+    def _fed_news(self) -> None:
+        with self._lock:
+            self._wake()
+            if self.on_change is not None:
+                self.on_change()
+        self.caller_signal.set()
+
+    @property
+    def has_local(self) -> bool:
+        """Whether something waits that must be run in this process."""
+        return bool(self._local)
+
+    def take_local(self, most: int) -> Batch | None:
+        """As `take`, but only what must be run in this process."""
+        with self._lock:
+            return None if self.closed else self._again(self._local, most)
+
+    def _again(self, heap: list[Batch], most: int) -> Batch | None:
+        """A batch that came back, if there is one that is still wanted, and if the limit has room for it."""
+        if self._limit is not None:
+            most = min(most, self._limit - self.in_progress)
+        while heap and most > 0:
+            batch = heappop(heap)
+            if self.error_at is not None and batch.start >= self.error_at:
+                continue
+            if len(batch) > most:
+                batch, rest = batch.split(most)
+                heappush(heap, rest)
+            return self._started(batch)
+        return None
+
+    def _started(self, batch: Batch) -> Batch:
+        self._running[batch.start] = batch
+        self.in_progress += len(batch)
+        return batch
+
+    def _room(self, most: int) -> int:
+        return self.pace.room(most, self.in_progress, self.sink.waiting if self.pace.bounded else 0)
+
+    def run_through(self, most: int, call: Callable[[Any], Any]) -> int:
+        """Take an item, run it, take the next, as the loop does, so many times at the most; returns how many.
+
+        For the loop over an iterable of unknown length: nothing is taken before what came before it has been run.
+        """
+        values: list[Any] = []
+        items: list[Any] = []
+        error: BaseException | None = None
+
+        def noted() -> Iterator[Any]:
+            for item in islice(self._items, most):
+                items.append(item)
+                yield item
+
+        with self._pull_lock:
+            try:
+                values.extend(map(call, noted()))
+            except BaseException as raised:
+                error = raised
+            with self._lock:
+                batch = self._started(Batch(self.taken, items))
+                self.taken += len(items)
+                if isinstance(error, KeyboardInterrupt):
+                    pass
+                elif error is not None and len(items) == len(values):
+                    self._stop(self.taken, error, of_items=True)
+                    error = None
+                elif error is None and len(values) < len(items):
+                    error = StopIteration(
+                        "whichpool: the function raised StopIteration; what it carried is lost"
+                    )
+                elif error is None and len(items) < most:
+                    self.exhausted = True
+        if isinstance(error, KeyboardInterrupt):
+            self.put(batch, values, unrun=len(items) - len(values))
+            raise error
+        self.put(batch, values, error)
+        return len(items)
+
+    def streak(self, most: int, call: Callable[[Any], Any], timed: Callable[[Any], Any]) -> Iterator[Any]:
+        """As `run_through`, but each result is given to the consumer before the next item is taken.
+
+        ``timed`` is ``call`` with a clock, for the first item: what the consumer does in between must not be measured.
+        """
+        count = 0
+        error: BaseException | None = None
+        of_items, item = True, None
+        with self._pull_lock:
+            try:
+                run = timed
+                for item in islice(self._items, most):
+                    of_items = False
+                    value = run(item)
+                    run = call
+                    of_items = True
+                    count += 1
+                    yield value
+                self.exhausted = count < most
+            except GeneratorExit:
+                raise
+            except KeyboardInterrupt:
+                raise
+            except BaseException as raised:
+                error = raised
+            finally:
+                with self._lock:
+                    self.sink.skip(count)  # type: ignore[union-attr]  # only a stream has streaks
+                    self.taken += count
+                    self.done += count
+        with self._lock:
+            if error is not None and not of_items:
+                batch = self._started(Batch(self.taken, [item]))
+                self.taken += 1
+            elif error is not None:
+                self._stop(self.taken, error, of_items=True)
+            self._settle()
+        if error is not None and not of_items:
+            self.put(batch, [], error)
+
+    @property
+    def goes_through(self) -> bool:
+        """Whether `run_through` or `streak` is how the loop should go on: nothing came back, nothing limits it."""
+        return (
+            self.length is None
+            and self._feeder is None
+            and not self._returned
+            and self._limit is None
+            and not self.exhausted
+            and self.error is None
+        )
+
+    def _pull(self, most: int) -> tuple[list[Any], BaseException | None]:
+        """Take items from the iterable; what was taken before it raised is kept."""
+        items: list[Any] = []
+        self._dry = False
+        try:
+            items.extend(islice(self._items, most))
+            self._dry = len(items) < most
+        except BaseException as error:
+            if not isinstance(error, Exception) and get_ident() == self.caller:
+                raise  # Ctrl-C in the caller's thread is the caller's
+            return items, error
+        return items, None
+
+    # -- putting back -------------------------------------------------------------------------------------------
+
+    def put(
+        self,
+        batch: Batch,
+        values: list[Any],
+        error: BaseException | None = None,
+        *,
+        unrun: int = 0,
+        nodes: list[Any] | None = None,
+    ) -> None:
+        """See `Hub.put`. ``nodes`` replaces ``values`` where a worker has combined them; then ``values`` has none."""
+        n = len(batch)
+        ran = n - unrun
+        failure = None
+        if error is not None and self._return_failures and isinstance(error, Exception):
+            failure = self.failure(batch.start + len(values), batch.items[len(values)], error, "")
+            unrun = n - len(values) - 1
+            ran = len(values) + 1
+        with self._lock:
+            self._running.pop(batch.start, None)
+            self.in_progress -= n
+            if self.closed:
+                return
+            if failure is not None:
+                self.failed += 1
+                values.append(NOTHING if hasattr(self.sink, "tree") else failure)
+            elif error is not None:
+                self._stop(batch.start + len(values), error, batch.items[len(values)])
+                ran = len(values)
+            if values:
+                self.last_values = values[-1]
+                self.last_item = batch.items[len(values) - 1]
+            try:
+                if nodes is None:
+                    self.sink.accept(batch.start, values)
+                else:
+                    self.sink.accept_nodes(nodes)  # type: ignore[union-attr]  # only a reduction has nodes
+            except BaseException as combine_error:
+                self._stop(batch.start, combine_error, batch.items[0])
+            self.done += ran
+            if unrun and (error is None or failure is not None):
+                heappush(
+                    self._returned, Batch(batch.start + n - unrun, batch.items[n - unrun :], batch.local)
+                )
+            self._settle()
+
+    def give_back(self, batch: Batch) -> None:
+        """See `Hub.give_back`."""
+        with self._lock:
+            self._running.pop(batch.start, None)
+            self.in_progress -= len(batch)
+            heappush(self._local if batch.local else self._returned, batch)
+            self._settle()
+
+    def isolate(self, batch: Batch, parts: list[tuple[int, int]]) -> list[Batch]:
+        """See `Hub.isolate`."""
+        apart = []
+        with self._lock:
+            self._running.pop(batch.start, None)
+            self.in_progress -= len(batch)
+            rest = batch
+            for first, end in sorted(parts):
+                before, rest = rest.split(batch.start + first - rest.start)
+                alone, rest = rest.split(end - first)
+                if before.items:
+                    heappush(self._returned, before)
+                apart.append(self._started(alone))
+            if rest.items:
+                heappush(self._returned, rest)
+            self._settle()
+        return apart
+
+    def keep_local(self, batch: Batch, why: BaseException) -> bool:
+        """See `Hub.keep_local`."""
+        if not self.local_is_fine:
+            return False
+        batch.local = True
+        self.give_back(batch)
+        self.caller_signal.set()
+        return True
+
+    def failure(self, index: int, item: Any, error: BaseException, text: str) -> Any:
+        """See `Hub.failure`."""
+        from whichpool._records import Failure
+
+        if not text:
+            import traceback
+
+            text = "".join(traceback.format_exception(error))
+        return Failure(index, short_repr(item), error, text)
+
+    def count_failures(self, n: int) -> None:
+        """So many failures stand in results that were put."""
+        with self._lock:
+            self.failed += n
+
+    def _stop(self, at: int, error: BaseException, item: Any = None, of_items: bool = False) -> None:
+        """Item ``at`` failed (or could not be had): nothing from it on is started; the earliest failure wins."""
+        if self.error_at is None or at < self.error_at:
+            from whichpool._run.blame import describe
+
+            self.error, self.error_at = error, at
+            self.blamed = describe(at, item, of_items)
+
+    def fail(self, error: BaseException) -> None:
+        """The run as a whole cannot go on: everything ends with this error, whatever was done."""
+        with self._lock:
+            self.error, self.error_at, self.blamed = error, 0, None
+            self._settle()
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Something changed: find out whether all is over, and wake who waits for news."""
+        if self.error_at is not None:
+            at = self.error_at
+            self.finished = not any(
+                batch.start < at
+                for batches in (self._running.values(), self._returned, self._local)
+                for batch in batches
+            )
+        elif self.exhausted and not self._running and not self._returned and not self._local:
+            self.finished = True
+        if self.finished or self.pace.bounded or self._returned or self._local or self._limit is not None:
+            self.caller_signal.set()  # there may be something for the caller's thread again
+        if self.finished or self._returned or self._limit is not None:
+            self._wake()
+        elif self.on_change is not None and self.closed:
+            self.on_change()
+
+    def _wake(self, most: int | None = None) -> None:
+        """Have so many parked threads (all of them, by default) ask for work again, and the workers' server too."""
+        if self._feeder is not None and not self.is_open():
+            self._feeder.go_on()
+        if self._parked:
+            woken, self._parked = self._parked[:most], self._parked[most:] if most is not None else []
+            for signal in woken:
+                signal.set()
+        if self.on_change is not None and (self.finished or self._returned or self.closed):
+            self.on_change()
+
+    def consumed(self) -> None:
+        """The consumer has taken results: if there is room again, whoever was told "nothing now" should ask again."""
+        if not self.pace.resumes(self.sink.waiting):
+            return
+        with self._lock:
+            self._wake()
+            if self.on_change is not None:
+                self.on_change()
+
+    def close(self) -> None:
+        """Nothing more is wanted: batches that come back are dropped."""
+        with self._lock:
+            self.closed = self.finished = True
+            self._returned.clear()
+            self._local.clear()
+            self._wake()
+        self.caller_signal.set()
+
+    def drop_sink(self) -> None:
+        """The results are the caller's now; holding on to them would keep them alive as long as the report."""
+        self.sink = ListSink([])
+
+    def release(self) -> None:
+        """The run is over: let go of the caller's items and of what was to be done."""
+        with self._lock:
+            self._items = iter(())
+            self.last_item = self.last_values = None
+            self._running.clear()
+            self._returned.clear()
+            self._local.clear()
+
+    def park(self, signal: Signal) -> bool:
+        """Have ``signal`` raised at the next change; False: it is all over, do not wait."""
+        with self._lock:
+            if self.finished or self.closed:
+                return False
+            self._parked.append(signal)
+            return True
+
+    def is_open(self) -> bool:
+        """See `Hub.is_open`."""
+        return not (self.finished or self.closed)
+
+    @property
+    def remaining(self) -> int | None:
+        """Items not finished, those in progress included; ``None`` where the length is not known."""
+        if self.exhausted:
+            return self.taken - self.done
+        return None if self.length is None else max(self.length - self.done, 0)

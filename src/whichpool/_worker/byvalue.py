@@ -1,0 +1,55 @@
+"""Pickling by value: what lives in the main script, or has no importable name, travels as it is.
+
+cloudpickle does all of it but one common thing: a function under `functools.cache` or `lru_cache` pickles itself by
+name. Its wrapped function travels here instead, and gets an empty cache of its own on the other side.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import sys
+
+import cloudpickle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["dumps"]
+
+_CACHED = type(functools.cache(abs))
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no type hints
+    def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is _CACHED and not _found_by_name(obj):
+            return _cached, (obj.__wrapped__, obj.cache_parameters(), dict(obj.__dict__))
+        return super().reducer_override(obj)
+
+
+def _found_by_name(obj: Any) -> bool:
+    if obj.__module__ == "__main__":
+        return False
+    found: Any = sys.modules.get(obj.__module__)
+    for name in obj.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is obj
+
+
+def _cached(fn: Callable[..., Any], how: dict[str, Any], attributes: dict[str, Any]) -> Any:
+    made = functools.lru_cache(**how)(fn)
+    made.__dict__.update(attributes)
+    return made
+
+
+def dumps(obj: object, protocol: int = 5, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
+    """As `pickle.dumps`, by value where by reference will not do.
+
+    Raises:
+        Exception: It cannot be pickled; whatever pickling raised.
+    """
+    with io.BytesIO() as file:
+        _Pickler(file, protocol=protocol, buffer_callback=buffer_callback).dump(obj)
+        return file.getvalue()

@@ -1,0 +1,194 @@
+"""The parent's side of starting workers: one fork server per interpreter, asked over a control socket.
+
+Descriptors reach the server in messages (SCM_RIGHTS), so nothing is ever inheritable in the parent, and a program that
+the caller starts at the same moment cannot keep a worker's socket open by accident.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+from . import server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# How long the parent waits to be told how a worker ended, whose socket has closed. The kernel takes microseconds to
+# milliseconds; a core dump can take longer, and then the exit code stays unknown.
+STATUS_WAIT_S = 2.0
+# Of so many workers that ended it is remembered how, in case somebody asks.
+MOST_ENDED = 1_000
+
+
+class NoServer(Exception):
+    """The fork server cannot be started, or has ended; the text says why."""
+
+
+def interpreter_flags() -> list[str]:
+    """The command-line options that make a new interpreter behave as this one.
+
+    Not `-i`, `-v` and the like, which would make workers talk.
+    """
+    flags = sys.flags
+    args = ["-" + "O" * flags.optimize] if flags.optimize else []
+    for on, letter in (
+        (flags.dont_write_bytecode, "-B"),
+        (flags.no_user_site, "-s"),
+        (flags.ignore_environment, "-E"),
+        (flags.bytes_warning, "-b" * flags.bytes_warning),
+    ):
+        if on:
+            args.append(letter)
+    args += [f"-W{option}" for option in sys.warnoptions]
+    for name, value in sys._xoptions.items():
+        if name in (
+            "dev",
+            "utf8",
+            "gil",
+            "no_debug_ranges",
+            "int_max_str_digits",
+            "frozen_modules",
+            "warn_default_encoding",
+        ):
+            args.append(f"-X{name}" if value is True else f"-X{name}={value}")
+    return args
+
+
+class ForkServer:
+    """The clean process that forks workers; started at the first request."""
+
+    def __init__(self) -> None:
+        if not (hasattr(os, "fork") and hasattr(os, "posix_spawn")):
+            raise NoServer(
+                f"workers are forked from a clean process, and {sys.platform} cannot fork; threads can be had"
+            )
+        if not sys.executable:
+            raise NoServer(
+                "sys.executable is empty: this Python is embedded, and its interpreter is not known"
+            )
+        ours, theirs = socket.socketpair()
+        # dup2 onto a number that the parent already has as close-on-exec: free in the child, inheritable only there.
+        number = os.dup(theirs.fileno())
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        code = f"import sys; sys.path.append({root!r}); from whichpool._worker.server import main; main({number})"
+        argv = [sys.executable, *interpreter_flags(), "-P", "-c", code]
+        try:
+            self.pid = os.posix_spawn(
+                sys.executable,
+                argv,
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), number),
+                ],
+                setsigmask=[signal.SIGINT],  # until the server has its handler: Ctrl-C reaches it too
+            )
+        except OSError as error:
+            ours.close()
+            raise NoServer(f"{sys.executable} could not be started: {error}") from error
+        finally:
+            os.close(number)
+            theirs.close()
+        self._control = ours
+        self._token = 0
+        self._data = b""
+        self._preloaded = False
+        self.pids: dict[int, int] = {}
+        self.ended: dict[int, int] = {}
+        self.owner = os.getpid()
+        self._reading = threading.Lock()  # runs on several threads ask how their workers ended
+
+    def fork(self, fds: Sequence[int]) -> int:
+        """Ask for a worker with these two descriptors (socket, board); returns its token at once.
+
+        Raises:
+            NoServer: The server is gone.
+        """
+        self._token += 1
+        try:
+            socket.send_fds(self._control, [server.REQUEST.pack(server.FORK, self._token)], fds)
+        except OSError as error:
+            raise NoServer(f"the fork server has ended: {error}") from error
+        return self._token
+
+    def preload(self) -> None:
+        """Have what pickles by value loaded before the next fork, once for all workers."""
+        if not self._preloaded:
+            self._preloaded = True
+            self._ask(server.PRELOAD, 0)
+
+    def kill(self, token: int) -> None:
+        """End this worker now. The server does it, because only it knows that the pid is still that worker's."""
+        self._ask(server.KILL, token)
+
+    def _ask(self, what: int, token: int) -> None:
+        try:
+            self._control.sendall(server.REQUEST.pack(what, token))
+        except OSError:
+            pass  # the server is gone, and its workers with it
+
+    def exit_code(self, token: int, wait_s: float = STATUS_WAIT_S) -> int | None:
+        """How a worker ended: its exit code, or minus the signal; ``None`` if nobody can say in time."""
+        import time
+        from select import select
+
+        deadline = time.monotonic() + wait_s
+        while token not in self.ended:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            with self._reading:
+                if token in self.ended:
+                    break
+                if select([self._control], [], [], min(left, 0.050))[0] and not self._read():
+                    return self.ended.get(token)
+        return self.ended.pop(token)
+
+    def _read(self) -> bool:
+        try:
+            data = self._control.recv(4096)
+        except OSError:
+            data = b""
+        self._data += data
+        size = server.REPORT.size
+        while len(self._data) >= size:
+            what, token, value = server.REPORT.unpack_from(self._data)
+            self._data = self._data[size:]
+            if what == server.BORN:
+                self.pids[token] = value
+            elif what == server.DEAD:
+                self.pids.pop(token, None)
+                self.ended[token] = value
+            else:
+                self.ended[token] = 0
+        return bool(data)
+
+    def alive(self) -> bool:
+        """Whether the server still answers; drains its reports, so that they do not fill the socket."""
+        from select import select
+
+        with self._reading:
+            while select([self._control], [], [], 0)[0]:
+                if not self._read():
+                    return False
+            while len(self.ended) > MOST_ENDED:
+                del self.ended[next(iter(self.ended))]  # nobody ever asked
+        return True
+
+    def close(self) -> None:
+        """End the server and every worker; returns when they are gone."""
+        self._control.close()
+        if self.owner == os.getpid():
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                pass  # the caller's program reaped it, as some servers do with every child
+
+    def forget(self) -> None:
+        """In a forked child of the parent: let go of what is the parent's."""
+        self._control.close()

@@ -1,0 +1,286 @@
+"""The commands and their options. What they do is loaded when they are called."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+import whichpool
+from whichpool.cli.endings import FAILED, INTERRUPTED, TERMINATED, USAGE, Ending, Terminated
+from whichpool.cli.standard import output, printing, talking
+from whichpool.cli.talk import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+__all__ = ["app"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _plan(ctx: click.Context, param: click.Parameter, value: str) -> str | tuple[int, int]:
+    """``2x8`` as ``(2, 8)``; numbers that cannot be are refused by whichpool itself."""
+    if value in ("auto", "loop", "threads", "processes"):
+        return value
+    processes, x, threads = value.lower().partition("x")
+    if x and processes.isdecimal() and threads.isdecimal():
+        return int(processes), int(threads)
+    raise click.BadParameter(
+        f"{value!r} is not auto, loop, threads, processes, or PxT such as 2x8.", ctx, param
+    )
+
+
+class _Parsed(click.Command):
+    """A command whose ``--help`` and ``--version`` end as all that is printed does."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As click's; all that it ever prints is what these two print."""
+        try:
+            with printing():
+                return super().make_context(*args, **kwargs)
+        except click.exceptions.Exit:
+            output()
+            raise
+
+
+class App(_Parsed, click.Group):
+    """A group that ends with the documented exit codes, and without tracebacks unless asked."""
+
+    command_class = _Parsed
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and take what click would report as its own, in its own way."""
+        try:
+            with _ended_by_sigterm():
+                return super().invoke(ctx)
+        except Terminated as error:
+            raise Ending(TERMINATED, "terminated") from error
+        except KeyboardInterrupt as error:
+            raise Ending(INTERRUPTED, "interrupted") from error
+        except (EOFError, OSError) as error:
+            raise Ending(FAILED, _unexpected(error)) from error
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        """As click's, but every way out is one of the documented exit codes."""
+        state = extra.setdefault("obj", {})
+        try:
+            code = super().main(
+                args, prog_name, complete_var, False, windows_expand_args=windows_expand_args, **extra
+            )
+        except click.ClickException as error:
+            with talking():
+                error.show()
+            code = USAGE
+        except Ending as error:
+            code = error.code
+            if error.message:
+                if state.get("debug"):
+                    _show(error.__cause__)
+                say(error.message)
+        except click.Abort:
+            code = INTERRUPTED
+        except Exception as error:
+            if state.get("debug"):
+                _show(error)
+            say(_unexpected(error))
+            code = FAILED
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does; without it a half-written file would stay behind."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _show(error: BaseException | None) -> None:
+    from traceback import print_exception
+
+    if error is not None:
+        with talking():
+            print_exception(error)
+
+
+def _unexpected(error: BaseException) -> str:
+    return f"unexpected {type(error).__qualname__}: {error} (--debug shows where)"
+
+
+def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(dict)["debug"] = True
+
+
+def _with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_debug, help="Show tracebacks."
+)
+
+# What map and explain share.
+work_options = _with_options(
+    click.argument("target", metavar="MODULE:FUNCTION"),
+    click.argument("items", required=False, metavar="[ITEMS|-]"),
+    click.option("--json", "as_json", is_flag=True, help="Each line of ITEMS is a JSON value."),
+    click.option("--glob", "pattern", metavar="PATTERN", help="The items are the paths that match, sorted."),
+    click.option("--range", "numbers", type=click.IntRange(0), metavar="N", help="The items are 0 to N-1."),
+    click.option(
+        "--plan",
+        metavar="PLAN",
+        callback=_plan,
+        default="auto",
+        help="auto, loop, threads, processes, or PxT: 2x8.",
+    ),
+    click.option("--limit", type=click.IntRange(1), metavar="N", help="Most items in progress at once."),
+    click.option(
+        "--on-error", type=click.Choice(["raise", "return"]), default="raise", help="return: go on."
+    ),
+    click.option(
+        "--shared", type=click.Choice(["guard", "ok"]), default="guard", help="ok: allow shared writes."
+    ),
+    click.option("--seed", type=int, metavar="N", help="Seed random (and NumPy) for each item."),
+    click.option("--report", metavar="FILE", help="Write the report as JSON; - is standard output."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    debug_option,
+)
+
+
+@click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(whichpool.__version__, prog_name="whichpool", message="%(prog)s %(version)s")
+@debug_option
+def app() -> None:
+    """Threads or processes? whichpool measures the function while it already runs, and acts on it.
+
+    Results go to standard output, talk to standard error. Exit codes: 0 done, 1 the function raised or items
+    failed, 2 wrong usage, 3 something could not be read or written, 130 interrupted.
+    """
+
+
+@app.command("map")
+@work_options
+@click.option("-o", "--output", "path", metavar="FILE", help="Write the results here, whole or not at all.")
+@click.option("--text", "as_text", is_flag=True, help="Write str(result) instead of JSON.")
+@click.option("--no-progress", is_flag=True, help="No progress bar, even on a terminal.")
+def map_command(
+    target: str,
+    items: str | None,
+    as_json: bool,
+    pattern: str | None,
+    numbers: int | None,
+    report: str | None,
+    quiet: bool,
+    path: str | None,
+    as_text: bool,
+    no_progress: bool,
+    **options: Any,
+) -> None:
+    """Call FUNCTION with each item; write the results as JSON lines, in order.
+
+    \b
+    whichpool map math:sqrt numbers.jsonl --json
+    whichpool map thumbs.py:shrink --glob 'photos/*.jpg' -o sizes.jsonl
+    cat urls | whichpool map crawl:fetch - --on-error return
+    """
+    from whichpool.cli.items import choose
+    from whichpool.cli.output import result_stream
+    from whichpool.cli.run import Output, map_items
+    from whichpool.cli.target import load
+
+    where = Output(path, report, as_text, not no_progress, quiet)
+    where.check()
+    # What importing the function's module prints is no result either.
+    with result_stream() as stream:
+        function = load(target)
+        chosen = choose(items, as_json=as_json, pattern=pattern, numbers=numbers)
+        map_items(function, chosen, where, options, stream)
+
+
+@app.command()
+@work_options
+@click.option(
+    "--budget", "budget_s", type=click.FloatRange(0, min_open=True), default=1.0, metavar="SECONDS",
+    show_default=True, help="How long the sample may take.",
+)  # fmt: skip
+def explain(
+    target: str,
+    items: str | None,
+    as_json: bool,
+    pattern: str | None,
+    numbers: int | None,
+    report: str | None,
+    quiet: bool,
+    budget_s: float,
+    **options: Any,
+) -> None:
+    """Run FUNCTION on a sample of the items only, and say which plan it would get and why.
+
+    \b
+    whichpool explain thumbs.py:shrink --glob 'photos/*.jpg'
+    whichpool explain crawl:fetch urls.txt --report - | jq .verdict.plan
+    """
+    from whichpool.cli.items import choose
+    from whichpool.cli.output import result_stream
+    from whichpool.cli.run import Output, explain_items
+    from whichpool.cli.target import load
+
+    output()
+    with result_stream() as stream:
+        function = load(target)
+        chosen = choose(items, as_json=as_json, pattern=pattern, numbers=numbers)
+        explain_items(function, chosen, Output(report=report, quiet=quiet), options, budget_s, stream)
+
+
+@app.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@debug_option
+def doctor(as_json: bool) -> None:
+    """Say what machine this is: cores and why that many, GIL, memory, what workers cost to start."""
+    from whichpool.cli.doctor import examine
+
+    examine(as_json=as_json)
+
+
+@app.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@debug_option
+def demo(as_json: bool) -> None:
+    """Show it at work, in under a minute and without a network: four jobs over Python's own source files.
+
+    It fetches them from a small server of its own, parses them, compresses them, and fetches and parses them;
+    first a part of each in the plain loop, then all of it with whichpool.
+    """
+    from whichpool.cli.demo import run
+
+    run(as_json=as_json)

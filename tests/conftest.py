@@ -1,0 +1,274 @@
+"""What every test runs under: private folders, and a look at what it leaves behind.
+
+A test fails that leaves a child process (grandchildren counted), a thread, a file descriptor, an entry in
+/dev/shm or a file in the temporary folder. The engine keeps its fork server and its idle worker processes between
+calls on purpose; they and their sockets are allowed, by pid, and at the end of the session nothing may be left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+# Skips that are right, as "text in the reason" -> why nothing can be done about it.
+# With CI=true any other skip fails the run.
+ALLOWED_SKIPS: dict[str, str] = {
+    "no /proc here": "the leftovers can only be looked for where there is a /proc; Linux is always tested",
+    "nothing is read-only for root": "root writes everywhere; the test runs for everyone else",
+    "free-threaded": "needs an interpreter without a GIL; the logic is tested everywhere with a simulated host",
+}
+
+# How long what a test started may take to be gone after the test: a closed worker sees the end of its socket and leaves
+# within milliseconds, on a loaded machine within a second. A guess with room.
+GRACE_S = 5.0
+
+# Names in /dev/shm that this package or the standard library would make; the rest belongs to other programs.
+SHM_PREFIXES = ("whichpool", "psm_", "sem.mp-", "pym-")
+
+# Worker processes are stopped after every test instead of once at the end: slow, but a leak is found in its test.
+STRICT = bool(os.environ.get("WHICHPOOL_STRICT_LEFTOVERS"))
+
+_real_tmp = tempfile.gettempdir()
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _real_tmp)  # `tmp_path` stays where people look for it
+_private = Path(tempfile.mkdtemp(prefix="whichpool-tests-"))
+_tmp = _private / "tmp"
+_tmp.mkdir()
+os.environ["TMPDIR"] = tempfile.tempdir = str(_tmp)
+os.environ["WHICHPOOL_CACHE"] = str(_private / "cache")  # the user's own cache is neither read nor written
+os.environ.pop("WHICHPOOL_CORES", None)
+os.environ.pop("WHICHPOOL_WORKER", None)
+
+
+def _load_hypothesis_profile() -> None:
+    from hypothesis import HealthCheck, settings
+
+    # No deadline: a shared machine is as slow as it likes. CI draws the same examples each time, so that a change does
+    # not fail by bad luck; everywhere else new ones are drawn, and a failure prints what reproduces it.
+    shared = {
+        "deadline": None,
+        "print_blob": True,
+        "suppress_health_check": [HealthCheck.too_slow],
+        "database": None,
+    }
+    settings.register_profile("ci", derandomize=True, **shared)
+    settings.register_profile("dev", **shared)
+    settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+_load_hypothesis_profile()
+
+
+# Tests run shuffled, but in the same shuffle for everyone: a red run is red everywhere, and the shuffle still
+# changes with each new test. Another one: `pytest --randomly-seed=1234`; the order of the files: `-p no:randomly`.
+SHUFFLE = 20261122
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    if config.getoption("randomly_seed", None) == "default":
+        config.option.randomly_seed = SHUFFLE
+
+
+# --- what is there ------------------------------------------------------------------------------------------
+
+
+def _parents() -> dict[int, tuple[int, str]]:
+    """Every process: pid -> (parent's pid, state)."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
+                    state, parent = file.read().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue  # it has ended meanwhile
+            found[int(entry)] = (int(parent), state)
+    return found
+
+
+def descendants(root: int) -> dict[int, str]:
+    """The processes that ``root`` started, and those that they started: pid -> command line (or its state)."""
+    parents = _parents()
+    family = {root}
+    grown = True
+    while grown:
+        more = {pid for pid, (parent, _) in parents.items() if parent in family} - family
+        family |= more
+        grown = bool(more)
+    return {pid: f"[{parents[pid][1]}] {_command_line(pid)}" for pid in family - {root}}
+
+
+def carriers(mark: str) -> dict[int, str]:
+    """Processes, whosever children they are by now, that were started with ``mark`` in their environment."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            try:
+                if mark.encode() in Path(f"/proc/{entry}/environ").read_bytes():
+                    found[int(entry)] = _command_line(int(entry))
+            except OSError:
+                continue
+    return found
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200]
+    except OSError:
+        return "(ended)"
+
+
+def _descriptors() -> Counter[str]:
+    """What this process has open, by kind: sockets and pipes are counted, files are named."""
+    found: Counter[str] = Counter()
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{entry}")
+        except OSError:
+            continue  # the descriptor of this very listing
+        kind = target.split(":", 1)[0] if target.startswith(("socket:", "pipe:")) else target
+        found[kind] += 1
+    return found
+
+
+def _fleet() -> tuple[set[int], Counter[str]]:
+    """The engine's own processes between calls, and what it holds open to them: a socket each, a board per worker."""
+    fleet = sys.modules.get("whichpool._pools.fleet")
+    if fleet is None:
+        return set(), Counter()
+    status = fleet.status()
+    workers = len(status["idle"])
+    pids = {pid for pid in [status["server"], *status["idle"]] if pid is not None}
+    held = {"socket": (status["server"] is not None) + workers, "/memfd:whichpool-board (deleted)": workers}
+    return pids, Counter(held)
+
+
+def close_fleet() -> None:
+    """Stop the worker processes and their server; does nothing if there never were any."""
+    fleet = sys.modules.get("whichpool._pools.fleet")
+    if fleet is not None:
+        fleet.close()
+
+
+class Leftovers:
+    """What is there now, to be compared with later."""
+
+    def __init__(self) -> None:
+        self.processes = set(descendants(os.getpid()))
+        self.threads = set(threading.enumerate())
+        self.descriptors = _descriptors()
+        self.descriptors.subtract(_fleet()[1])
+        self.files = {*self._files()}
+
+    @staticmethod
+    def _files() -> list[str]:
+        found = [str(path) for path in _tmp.iterdir()]
+        if os.path.isdir("/dev/shm"):
+            found += [f"/dev/shm/{name}" for name in os.listdir("/dev/shm") if name.startswith(SHM_PREFIXES)]
+        return found
+
+    def since(self) -> list[str]:
+        """What came since and is still there, one line each."""
+        pids, held = _fleet()
+        now = descendants(os.getpid())
+        lines = [f"process {pid}: {what}" for pid, what in now.items() if pid not in self.processes | pids]
+        lines += [
+            f"thread {thread.name} (daemon: {thread.daemon})"
+            for thread in threading.enumerate()
+            if thread not in self.threads and thread.is_alive()
+        ]
+        descriptors = _descriptors()
+        descriptors.subtract(held)
+        descriptors.subtract(self.descriptors)
+        lines += [f"{count} more open: {what}" for what, count in descriptors.items() if count > 0]
+        lines += [f"file {path}" for path in self._files() if path not in self.files]
+        return lines
+
+    def settle(self) -> list[str]:
+        """As `since`, but what is on its way out gets `GRACE_S` to be gone."""
+        import gc
+
+        deadline = time.monotonic() + GRACE_S
+        pause = threading.Event()
+        while lines := self.since():
+            if time.monotonic() > deadline:
+                break
+            gc.collect()  # what only waits for the cycle collector is garbage, not a leak
+            pause.wait(0.01)
+        return lines
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request):
+    """Fails a test that leaves anything behind."""
+    if not os.path.isdir("/proc/self/fd"):
+        yield
+        return
+    if STRICT:
+        close_fleet()
+    before = Leftovers()
+    yield
+    if STRICT:
+        close_fleet()
+    lines = before.settle()
+    if lines:
+        pytest.fail("left behind by this test:\n  " + "\n  ".join(lines), pytrace=False)
+
+
+# --- the session --------------------------------------------------------------------------------------------
+
+_at_start: Leftovers | None = None
+_skips: list[tuple[str, str]] = []
+_at_end: list[str] = []
+
+
+def pytest_sessionstart(session):
+    global _at_start
+    if os.path.isdir("/proc/self/fd"):
+        import whichpool  # noqa: F401  # so that what importing it opens, if anything, is not counted as a test's
+
+        _at_start = Leftovers()
+
+
+def pytest_runtest_logreport(report):
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _skips.append((report.nodeid, reason))
+
+
+def pytest_collectreport(report):
+    if report.skipped:
+        _skips.append((report.nodeid, str(report.longrepr)))
+
+
+def _skips_without_leave() -> list[tuple[str, str]]:
+    return [(test, why) for test, why in _skips if not any(text in why for text in ALLOWED_SKIPS)]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    close_fleet()
+    if _at_start is not None:
+        _at_end.extend(_at_start.settle())
+    shutil.rmtree(_private, ignore_errors=True)
+    if session.exitstatus == pytest.ExitCode.OK and (
+        _at_end or (os.environ.get("CI") and _skips_without_leave())
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _at_end:
+        terminalreporter.section("left behind by the whole run", red=True)
+        terminalreporter.write_line("\n".join(_at_end))
+    if os.environ.get("CI") and _skips_without_leave():
+        terminalreporter.section("skipped without a reason on the list in tests/conftest.py", red=True)
+        terminalreporter.write_line("\n".join(f"{test}: {why}" for test, why in _skips_without_leave()))

@@ -1,0 +1,77 @@
+"""How many items a batch has: never none, never more than anyone should wait for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whichpool._run import sizing
+from whichpool._run.sizing import Sizer
+
+times = st.one_of(st.none(), st.just(0.0), st.floats(1e-9, 100.0))
+
+
+def profile(call_s=None, land_s=None, payload_bytes=None):
+    return SimpleNamespace(call_s=call_s, land_s=land_s, payload_bytes=payload_bytes)
+
+
+@given(
+    times, times, st.one_of(st.none(), st.floats(1, 1e12)), st.one_of(st.none(), st.integers(0, 10**9)),
+    st.integers(1, 10_000), st.integers(1, 30),
+)  # fmt: skip
+def test_the_bounds(call_s, land_s, payload, remaining, workers, rounds):
+    sizer = Sizer(profile(call_s, land_s, payload))
+    largest = 1
+    for _ in range(rounds):
+        size = sizer.next(remaining, workers)
+        assert 1 <= size <= sizing.MOST_ITEMS
+        assert size <= largest * sizing.GROWTH
+        if call_s:
+            assert size == 1 or size * call_s <= sizing.BATCH_S * (1 + 1e-9)
+        if payload:
+            assert size == 1 or size * payload <= sizing.MOST_BYTES
+        if remaining is not None:
+            assert size == 1 or (size - 1) * sizing.SHARES * workers < remaining
+        largest = max(largest, size)
+
+
+def test_one_item_until_something_is_known():
+    sizer = Sizer(profile())
+    assert [sizer.next(10**6, 2) for _ in range(3)] == [1, 1, 1]
+    assert not sizer.prefetch()
+
+
+def test_it_grows_to_the_time_of_a_batch():
+    sizer = Sizer(profile(call_s=sizing.BATCH_S / 1000))
+    sizes = [sizer.next(None, 2) for _ in range(6)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == sizing.GROWTH
+    assert sizes[-1] == pytest.approx(1000, abs=1)
+
+
+def test_the_last_batches_shrink_and_all_is_given_out():
+    sizer = Sizer(profile(call_s=1e-6))
+    for _ in range(6):
+        sizer.next(None, 4)
+    remaining, sizes = 20_000, []
+    while remaining:
+        sizes.append(min(sizer.next(remaining, 4), remaining))
+        remaining -= sizes[-1]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == 1
+    assert len(sizes) < 200
+
+
+def test_what_a_worker_spends_on_the_message_counts():
+    without, with_land = Sizer(profile(call_s=1e-4)), Sizer(profile(call_s=1e-4, land_s=3e-4))
+    for _ in range(4):
+        sizes = without.next(None, 1), with_land.next(None, 1)
+    assert sizes[0] == pytest.approx(4 * sizes[1], abs=4)
+
+
+def test_a_second_batch_at_hand_for_quick_items_only():
+    assert Sizer(profile(call_s=sizing.BATCH_S / 10)).prefetch()
+    assert not Sizer(profile(call_s=sizing.BATCH_S)).prefetch()
