@@ -188,9 +188,11 @@ def skewed(setting: Setting) -> Job:
 
 
 def slow_first_call(setting: Setting) -> Job:
+    from functools import partial
+
     first = setting.steps(FIRST_CALL_S)
-    items = [(i + 1, setting.steps(0.002), first) for i in range(setting.count(300))]
-    return Job(work.slow_first, items, _equals([work.stepped(s, n) for s, n, _ in items]))
+    items = [(i + 1, setting.steps(0.002)) for i in range(setting.count(300))]
+    return Job(partial(work.slow_first, first), items, _equals([work.stepped(s, n) for s, n in items]))
 
 
 def change_of_nature(setting: Setting) -> Job:

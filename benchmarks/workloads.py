@@ -156,11 +156,10 @@ def _load(n: int) -> int:
     return _model
 
 
-def slow_first(item: tuple[int, int, int]) -> int:
-    """Pure Python whose first call in each process takes far longer than the others."""
-    seed, n, first_n = item
+def slow_first(first_n: int, item: tuple[int, int]) -> int:
+    """Pure Python whose first call in each process takes far longer than the others: it loads what they share."""
     _load(first_n)
-    return spin((seed, n))
+    return spin(item)
 
 
 def no_op(x: Any) -> Any:
