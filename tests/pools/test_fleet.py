@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import warnings
 from types import SimpleNamespace
 
@@ -54,6 +55,48 @@ def test_a_server_that_was_killed_is_replaced(gone):
     assert gone(status["server"], 10)
     assert whichpool.map(work.echo, range(10), plan=(2, 1)) == list(range(10))
     assert fleet.status()["server"] != status["server"]
+
+
+def test_who_asks_how_a_worker_ended_is_not_in_the_way_of_the_end():
+    """Ctrl-C may leave a run behind that still asks while the interpreter ends the fleet."""
+    whichpool.map(work.pid_of, range(4), plan=(1, 1))
+    server = fleet._fleet.server
+    asking, told = threading.Event(), []
+
+    def ask():
+        asking.set()
+        told.append(server.exit_code(10_000, 30))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert asking.wait(10)
+    fleet.close()
+    thread.join(10)
+    assert told == [None]
+    assert server.exit_code(10_000, 30) is None
+
+
+def test_a_program_with_more_files_open_than_select_knows():
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2_000
+    if hard not in (resource.RLIM_INFINITY, -1) and hard < wanted:
+        pytest.skip("this user may not open so many files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    held = []
+    fleet.close()
+    try:
+        held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+        assert whichpool.map(work.echo, range(40), plan=(2, 2)) == list(range(40))
+        assert fleet._fleet.server._control.fileno() > 1_023
+        with pytest.raises(whichpool.WorkerDied, match="SIGKILL"):
+            whichpool.map(work.grow_and_die_at_3, [3], plan=(1, 1))
+        assert whichpool.map(work.echo, range(40), plan=(2, 2)) == list(range(40))
+        fleet.close()
+    finally:
+        for fd in held:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- surroundings -------------------------------------------------------------------------------------------

@@ -52,7 +52,11 @@ class Threads:
         return self._wanted
 
     def resize(self, wanted: int) -> None:
-        """Have so many threads. What is in progress on a thread that is to end is finished first."""
+        """Have so many threads, or as many as the system starts. What is in progress on one that is to end is finished.
+
+        Raises:
+            RuntimeError: The system starts none at all.
+        """
         with self._lock:
             self._wanted = wanted
             self._threads = [thread for thread in self._threads if thread.is_alive()]
@@ -63,7 +67,16 @@ class Threads:
                     target=run, args=(self._main,), name=f"whichpool-{place}", daemon=True
                 )
                 self._threads.append(thread)
-                thread.start()
+                try:
+                    thread.start()
+                except (
+                    RuntimeError
+                ):  # "can't start new thread": a limit was reached, or the interpreter is ending
+                    self._threads.pop()
+                    self._wanted = wanted = len(self._threads)
+                    if not wanted:
+                        raise
+                    break
         if wanted > before:
             costs.record(thread_s=(perf_counter() - began) / (wanted - before))
 

@@ -49,7 +49,9 @@ class Fixed:
         self.look_at_function()
         self.refuse(processes)
         if not processes:
-            self.run.set_threads(threads)
+            there_are = self.run.set_threads(threads)
+            if there_are < threads:
+                self.run.enter((0, there_are), "the system starts no more threads")
             return
         try:
             self.hire(processes)

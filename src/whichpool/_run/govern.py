@@ -380,9 +380,15 @@ class Governor(Fixed):
         else:
             if run.crew is not None:
                 run.crew.feed(0, 1)
-            self.run.set_threads(threads)
+            try:
+                threads = run.set_threads(threads)
+            except RuntimeError as error:
+                self.ruled_out["threads"] = f"no thread can be started: {error}"
+                threads = 1
             run.inline_open = run.caller_helps or threads == 1
             run.work.caller_signal.set()
+        if (processes, threads) == run.plan:
+            return  # the system starts no more threads
         run.enter((processes, threads), reason)
         self._entered = (perf_counter(), run.work.done)
         self._window = Window()

@@ -170,11 +170,17 @@ class Run:
 
     def _start_governor(self, what: str) -> None:
         self._governor_ended = Signal()
-        if what == "serve":
-            self._go_on_as_thread(self.governed.serve)
-        else:
-            # A bare thread while it only listens: most runs are over before `threading` would have been imported.
-            start_new_thread(self._listen, ())
+        try:
+            if what == "serve":
+                self._go_on_as_thread(self.governed.serve)
+            else:
+                # A bare thread while it only listens: most runs are over before `threading` would have been imported.
+                start_new_thread(self._listen, ())
+        except RuntimeError as error:  # a limit was reached, or the interpreter is ending
+            self._governor_ended = None
+            if what == "serve":
+                raise
+            self.notes.append(f"nothing was measured, because no thread could be started: {error}")
 
     def _listen(self) -> None:
         worth_it = False
@@ -185,7 +191,10 @@ class Run:
         except BaseException as error:  # whatever it is, the caller must not wait for ever
             self.work.fail(error)
         if worth_it:
-            self._go_on_as_thread(self._govern)
+            try:
+                self._go_on_as_thread(self._govern)
+            except RuntimeError:  # as above; this thread is there
+                self._governor_main(self._govern)
         elif self._governor_ended is not None:
             self._governor_ended.set()
 
@@ -228,15 +237,35 @@ class Run:
         self.plan = plan
         self.steps.append((perf_counter() - self.began, plan, reason))
 
-    def set_threads(self, threads: int) -> None:
-        """Have so many threads of this process run items, the caller's among them where it helps."""
+    def set_threads(self, threads: int) -> int:
+        """Have so many threads of this process run items, the caller's among them where it helps.
+
+        Returns:
+            How many there are: fewer where the system starts no more, which is noted.
+
+        Raises:
+            RuntimeError: The system starts none, and the caller's thread does not help.
+        """
         own = threads - 1 if self.caller_helps or (threads == 1 and not self.open_ended) else threads
         if self.threads is None and own > 0:
             from whichpool._pools.threads import Threads
 
             self.threads = Threads(self.work, self.new_runner, self.context)
-        if self.threads is not None:
+        if self.threads is None:
+            return threads
+        refusal = ""
+        try:
             self.threads.resize(own)
+        except RuntimeError as error:
+            if not self.caller_helps:
+                raise
+            refusal = f": {error}"
+        missing = own - self.threads.count
+        if missing > 0:
+            note = f"{threads} threads were wanted, and the system starts no more than {threads - missing}{refusal}"
+            if note not in self.notes:
+                self.notes.append(note)
+        return threads - max(missing, 0)
 
     def enter(self, plan: tuple[int, int], reason: str) -> None:
         """From now on this plan is in force; called by who made it so."""

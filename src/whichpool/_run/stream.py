@@ -167,7 +167,11 @@ class Stream:
                     run.job, limit=self._options.limit, local_is_fine=self._options.plan == "auto"
                 )
                 run.open_ended = True
-                run.start()
+                try:
+                    run.start()
+                except BaseException:
+                    run.abort()
+                    raise
                 self._run = run
             return self._run
 

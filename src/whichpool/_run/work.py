@@ -121,7 +121,10 @@ class Work:
         if self._feeder is None:
             from whichpool._run.feeder import Feeder
 
-            self._feeder = Feeder(self._items, self._pull_lock, self.is_open, self._fed_news)
+            try:
+                self._feeder = Feeder(self._items, self._pull_lock, self.is_open, self._fed_news)
+            except RuntimeError:  # the system starts no more threads: then this one waits for the iterable
+                return self.take(most)
         return self._take_fed(most)
 
     def _take_fed(self, most: int) -> Batch | None:

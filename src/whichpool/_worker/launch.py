@@ -135,7 +135,6 @@ class ForkServer:
     def exit_code(self, token: int, wait_s: float = STATUS_WAIT_S) -> int | None:
         """How a worker ended: its exit code, or minus the signal; ``None`` if nobody can say in time."""
         import time
-        from select import select
 
         deadline = time.monotonic() + wait_s
         while token not in self.ended:
@@ -143,11 +142,18 @@ class ForkServer:
             if left <= 0:
                 return None
             with self._reading:
-                if token in self.ended:
+                if token in self.ended or self._control.fileno() < 0:
+                    break  # it is known; or the server was closed meanwhile, and its workers with it
+                if self._readable(min(left, 0.050)) and not self._read():
                     break
-                if select([self._control], [], [], min(left, 0.050))[0] and not self._read():
-                    return self.ended.get(token)
-        return self.ended.pop(token)
+        return self.ended.pop(token, None)
+
+    def _readable(self, wait_s: float) -> bool:
+        from select import POLLIN, poll  # `select` knows no descriptor above 1,023
+
+        poller = poll()
+        poller.register(self._control, POLLIN)
+        return bool(poller.poll(wait_s * 1000))
 
     def _read(self) -> bool:
         try:
@@ -170,10 +176,8 @@ class ForkServer:
 
     def alive(self) -> bool:
         """Whether the server still answers; drains its reports, so that they do not fill the socket."""
-        from select import select
-
         with self._reading:
-            while select([self._control], [], [], 0)[0]:
+            while self._readable(0):
                 if not self._read():
                     return False
             while len(self.ended) > MOST_ENDED:
@@ -182,7 +186,8 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server and every worker; returns when they are gone."""
-        self._control.close()
+        with self._reading:  # nobody may be waiting on a number that the next file to be opened would get
+            self._control.close()
         if self.owner == os.getpid():
             try:
                 os.waitpid(self.pid, 0)

@@ -68,12 +68,14 @@ class Worker:
 
     def serve(self) -> None:
         """Answer frames until the parent is gone, says good-bye, or has had nothing to say for `IDLE_S`."""
-        from select import select
+        from select import POLLIN, poll
 
+        poller = poll()
+        poller.register(self._sock, POLLIN)
         inbox = wire.Inbox(self._sock)
         self._send(wire.frame(wire.READY, os.getpid(), b""))
         while True:
-            if not select([self._sock], [], [], IDLE_S)[0]:
+            if not poller.poll(IDLE_S * 1000):
                 if any(self._board[slot] != IDLE for slot in self._slots):
                     continue
                 return
@@ -134,7 +136,10 @@ class Worker:
 
             self._queue = SimpleQueue()
         while self._threads < wanted:
-            start_new_thread(self._thread_main, ())
+            try:
+                start_new_thread(self._thread_main, ())
+            except RuntimeError:
+                break  # the system starts no more: those that there are, or the main thread, do it
             self._threads += 1
         while self._threads > wanted:
             self._queue.put(None)

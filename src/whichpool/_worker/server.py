@@ -14,7 +14,10 @@ import os
 import signal
 import socket
 import sys
-from select import select
+from select import (
+    POLLIN,
+    poll,
+)  # `select` knows no descriptor above 1,023, which may be the parent's number here
 from struct import Struct
 
 from . import main as worker
@@ -46,15 +49,17 @@ def main(fd: int) -> None:
     children: dict[int, int] = {}  # pid -> token
     gc.collect()
     gc.freeze()  # what was loaded so far stays shared between the workers
+    poller = poll()
+    poller.register(control, POLLIN)
+    poller.register(woken, POLLIN)
     while True:
-        waiting: list[socket.socket | int] = [control, woken]
-        readable = select(waiting, [], [], IDLE_S)[0]
+        readable = {number for number, _ in poller.poll(IDLE_S * 1000)}
         if not readable and not children:
             return
         if woken in readable:
             os.read(woken, 4096)
             _reap(control, children)
-        if control not in readable:
+        if fd not in readable:
             continue
         try:
             data, fds, _, _ = socket.recv_fds(control, REQUEST.size, 2)
