@@ -65,7 +65,8 @@ def test_auto_goes_on_with_the_threads_that_there_are(system):
     system.left = 3
     results = whichpool.map(nap, range(400))
     assert results == list(range(400))
-    assert results.report.plan == Plan(0, 3)  # the governor, two threads, and the caller's own
+    # The governor, two threads, and the caller's own; processes that have more may come after.
+    assert Plan(0, 3) in [step.plan for step in results.report.steps]
     assert any("the system starts no more than 3" in note for note in results.report.notes)
 
 

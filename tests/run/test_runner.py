@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from whichpool._measure.gil import Heart
 from whichpool._pools.base import Batch
 from whichpool._run import inline
 from whichpool._run.inline import KeptRandom, Runner
@@ -19,6 +20,7 @@ from whichpool._worker.calls import FULL, STAR, Job
 class Meter:
     def __init__(self):
         self.seen = []
+        self.heart = Heart()
 
     def add_local(self, calls, wall_s, cpu_s, process_cpu_s):
         self.seen.append((calls, wall_s, cpu_s, process_cpu_s))

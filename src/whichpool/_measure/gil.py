@@ -30,13 +30,16 @@ ALL_LATE = 0.8
 GOLDEN = 0.6180339887498949
 # A beat in which less CPU than this was burnt says nothing of the GIL.
 LEAST_CPU_S = 0.00005
+# A call must have been watched for so long to say what all of it did. Seconds: ten beats, while whichpool's own modules
+# may take a tenth of a second to load.
+SEEN_S = 0.010
 # What was seen so many seconds of beats ago counts half: a function may change its nature.
 HALF_LIFE_S = 0.3
 
 
 # The interpreter makes a thread that holds the GIL let go of it so often while a decision is being made: loading a
 # module lets go of it dozens of times, each of which costs the usual 5 ms beside a function that computes.
-QUICK_S = 0.0005
+QUICK_S = 0.0002
 
 _quick_lock = allocate_lock()
 _quick_users = 0
@@ -79,8 +82,10 @@ class Heart:
         self._cpu_s = 0.0
         self._late_s = 0.0
         self._all_s = 0.0
-        self._all_cpu_s = 0.0
         self.beats = 0
+        # Since the beginning, without fading: seconds of beats, and CPU seconds of what is watched during them.
+        self.beaten_s = 0.0
+        self.burnt_s = 0.0
 
     def beat(
         self, sleep: Callable[[float], bool], cpu: Callable[[], float] | None, beat_s: float = BEAT_S
@@ -109,7 +114,9 @@ class Heart:
         self.beats += 1
         self._all_s = self._all_s * fade + took_s
         self._late_s = self._late_s * fade + (took_s if late else 0.0)
-        self._all_cpu_s = self._all_cpu_s * fade + min(cpu_s or 0.0, took_s)
+        if cpu_s is not None:
+            self.beaten_s += took_s
+            self.burnt_s += min(cpu_s, took_s)
         if cpu_s is not None and cpu_s >= LEAST_CPU_S:
             self._cpu_s = self._cpu_s * fade + cpu_s
             self._late_cpu_s = self._late_cpu_s * fade + (cpu_s if late else 0.0)
@@ -119,13 +126,25 @@ class Heart:
         """Of the CPU burnt, the part that held the GIL, 0 to 1; ``None``: no CPU was burnt while it looked."""
         return min(self._late_cpu_s / self._cpu_s / ALL_LATE, 1.0) if self._cpu_s > 0 else None
 
-    @property
-    def idle_share(self) -> float | None:
-        """Of the time, the part in which what is watched burnt no CPU; ``None`` before the first beat.
+    def waited_s(self, since: tuple[float, float], took_s: float, ready_s: float) -> float | None:
+        """Of a call, the seconds in which it waited for something that is not whichpool.
 
-        During a beat nothing of whichpool's runs, so this is the function's own waiting, not waiting for us.
+        During a beat nothing of whichpool's runs; between beats it loads modules and decides, which a call that needs
+        the GIL has to wait for. So what was seen in the beats is taken for all of it.
+
+        Args:
+            since: ``(beaten_s, burnt_s)`` when the call began.
+            took_s: How long it has taken.
+            ready_s: The part of that in which it was ready to run, but had no core.
+
+        Returns:
+            ``None`` if it was watched for less than `SEEN_S`.
         """
-        return 1.0 - self._all_cpu_s / self._all_s if self._all_s > 0 else None
+        beaten_s = self.beaten_s - since[0]
+        if beaten_s < SEEN_S:
+            return None
+        idle = 1.0 - (self.burnt_s - since[1]) / beaten_s - ready_s / took_s
+        return min(max(idle, 0.0), 1.0) * took_s
 
     @property
     def late_share(self) -> float | None:

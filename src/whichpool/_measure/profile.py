@@ -113,8 +113,17 @@ class Profile:
         with self._lock:
             return self._mean_s if self.samples else None
 
-    def demand(self, running_s: float | None = None, running_cpu_s: float | None = None) -> Demand | None:
-        """The estimate now; from the call in progress if none has ended yet; ``None`` if nothing is known."""
+    def demand(
+        self,
+        running_s: float | None = None,
+        running_cpu_s: float | None = None,
+        waited_s: float | None = None,
+    ) -> Demand | None:
+        """The estimate now; ``None`` if nothing is known.
+
+        Until a call has ended, it is from the one in progress: how long it has run, what CPU it has burnt, and for how
+        long it was seen to wait (`Heart.waited_s`).
+        """
         from whichpool._records import Demand
 
         share = self.heart.share
@@ -126,8 +135,8 @@ class Profile:
                 if running_cpu_s is None and (self.heart.late_share or 0.0) < 0.5:
                     cpu = 0.0
                 wait, spread = running_s - cpu, None
-                if running_cpu_s is not None and (idle := self.heart.idle_share) is not None:
-                    wait = min(wait, idle * running_s)
+                if waited_s is not None and running_cpu_s is not None:
+                    wait = min(wait, waited_s)
             else:
                 cpu = self._cpu_s / self._calls
                 wait = self._wait_s / self._wait_calls if self._wait_calls else 0.0

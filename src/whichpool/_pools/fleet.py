@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections import deque
+from time import perf_counter
 
 from whichpool._host.memory import resident_bytes
 from whichpool._pools.base import CannotStart
@@ -203,6 +204,7 @@ class _Fleet:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.server: ForkServer | None = None
+        self.server_since = 0.0  # when it was started, by `perf_counter`
         self.idle: list[Worker] = []
         self.over = False  # the interpreter is ending
         self.worker_bytes: int | None = None
@@ -214,6 +216,7 @@ class _Fleet:
             self.close()
         if self.server is None:
             self.server = ForkServer()
+            self.server_since = perf_counter()
         return self.server
 
     def new_worker(self) -> Worker:
@@ -239,7 +242,7 @@ class _Fleet:
         self.idle.clear()
         server, self.server = self.server, None
         if server is not None:
-            server.close()
+            server.close(wait=not self.over)
 
     def forget(self) -> None:
         """In a forked child: the workers are the parent's."""
@@ -341,9 +344,9 @@ def status() -> dict[str, Any]:
         }
 
 
-def server_is_up() -> bool:
-    """Whether the fork server runs, so that a worker costs milliseconds."""
-    return _fleet.server is not None
+def server_age_s() -> float | None:
+    """Seconds since the fork server was started, which makes workers cost milliseconds; ``None``: there is none."""
+    return perf_counter() - _fleet.server_since if _fleet.server is not None else None
 
 
 def worker_bytes() -> int | None:

@@ -20,6 +20,10 @@ __all__ = ["Fixed", "shared_write"]
 
 # A step with worker processes but nothing else to do waits at most so long for their sockets.
 LONGEST_STEP_S = 0.050
+# Shares of the time that a first worker usually takes, in which a fork server is sure to be still starting, and after
+# which it is sure to be up. Guesses.
+SURELY_BOOTING = 0.5
+SURELY_UP = 2.0
 
 
 class Fixed:
@@ -31,7 +35,7 @@ class Fixed:
         self.guard: Guard | None = None
         self.guarded = False
         self._asked_at: float | None = None
-        self._cold = self._warm = False
+        self._cold = self._warm = self._unclear = False
 
     # -- bringing in workers -------------------------------------------------------------------------------------
 
@@ -64,11 +68,7 @@ class Fixed:
         """First of all: the server starts on another core while the function is looked at here."""
         from whichpool._pools import fleet
 
-        self._asked_at, self._cold, self._warm = (
-            perf_counter(),
-            not fleet.server_is_up(),
-            fleet.idle_count() > 0,
-        )
+        self._note_asked()
         try:
             fleet.start_server()
         except CannotStart as error:
@@ -109,14 +109,12 @@ class Fixed:
             CannotStart: None can be had.
             CannotTravel: The function cannot be pickled.
         """
-        from whichpool._pools import fleet
         from whichpool._pools.processes import Processes
 
         run = self.run
         if run.crew is None:
             if self._asked_at is None:
-                self._asked_at, self._cold = perf_counter(), not fleet.server_is_up()
-                self._warm = fleet.idle_count() > 0
+                self._note_asked()
             job_bytes = self.pack_job()
             run.crew = Processes(
                 run.work,
@@ -164,12 +162,25 @@ class Fixed:
             fleet.preload()
         return data
 
+    def _note_asked(self) -> None:
+        """Workers are asked for now, or were when the fork server was started for them a moment ago."""
+        from whichpool._pools import fleet
+
+        age_s, first_s = fleet.server_age_s(), costs.load().first_worker_s
+        self._warm = fleet.idle_count() > 0
+        self._cold = age_s is None or age_s < SURELY_BOOTING * first_s
+        self._asked_at = perf_counter() - (age_s or 0.0 if self._cold else 0.0)
+        # Neither the one cost nor the other is seen in a server that is about to be up.
+        self._unclear = age_s is not None and not self._cold and age_s < SURELY_UP * first_s
+
     def note_start(self) -> None:
         """The first worker is up: remember what that took, for the next decision."""
         crew = self.run.crew
         if self._asked_at is not None and crew is not None and crew.ready:
             took_s = perf_counter() - self._asked_at
-            if self._cold:
+            if self._unclear:
+                pass
+            elif self._cold:
                 costs.record(first_worker_s=took_s)
             elif not self._warm:
                 costs.record(worker_s=took_s)

@@ -8,6 +8,7 @@ from time import perf_counter, process_time, thread_time
 from whichpool._host import gil_enabled, look
 from whichpool._pools.base import CannotStart
 from whichpool._run.fixed import LONGEST_STEP_S, Fixed, shared_write
+from whichpool._run.inline import WATCHED_S
 from whichpool._run.listen import caller_clock, waits
 from whichpool._worker.calls import short_repr
 from whichpool._worker.delay import run_delay_clock
@@ -52,8 +53,10 @@ def host_now() -> Host:
         from whichpool._record import replace
 
         host = replace(host, worker_bytes=fleet.worker_bytes())
-        if fleet.server_is_up():
-            host = replace(host, start=replace(host.start, first_worker_s=host.start.worker_s))
+        age_s = fleet.server_age_s()
+        if age_s is not None:
+            first_s = max(host.start.first_worker_s - age_s, host.start.worker_s)
+            host = replace(host, start=replace(host.start, first_worker_s=first_s))
     return host
 
 
@@ -253,7 +256,10 @@ class Governor(Fixed):
         run = self.run
         if run.plan == (0, 1) and self._cpu is not None and run.caller_helps:
             own = thread_time()
-            run.profile.forgive(own - self._forgiven)
+            if (
+                run.profile.call_s or 0.0
+            ) <= WATCHED_S:  # of longer calls the beats tell what they waited for
+                run.profile.forgive(own - self._forgiven)
             self._forgiven = own
             process, thread = process_time() - self._cpu_began[0], self._cpu() - self._cpu_began[1]
             run.profile.add_native(process - (own - self._own_cpu), thread)
@@ -292,8 +298,9 @@ class Governor(Fixed):
         cpu = max(self._cpu() - runner.cpu_at_start, 0.0) if self._cpu is not None else None
         if self._delay is None:
             self._delay = run_delay_clock(runner.native_id)
-        ready = self._delay() - runner.delay_at_start
-        return self.run.profile.demand(max(now - began - ready, cpu or 0.0), cpu)
+        ready = max(self._delay() - runner.delay_at_start, 0.0)
+        waited = runner.heart.waited_s(runner.heart_at_start, now - began, ready)
+        return self.run.profile.demand(max(now - began - ready, cpu or 0.0), cpu, waited)
 
     def view(self) -> View:
         """What the conductor is to know now."""

@@ -33,6 +33,8 @@ SINGLE_S = 0.0002
 # A batch in this process has no more items than this: they are held twice while it runs.
 MOST_ITEMS = 65_536
 
+# A batch that takes longer is judged by the beats that fell into it; of shorter ones these were too few. A guess.
+WATCHED_S = 0.010
 # The time without a core is read so often at the most.
 DELAY_EVERY_S = 0.010
 
@@ -65,6 +67,8 @@ class Runner:
         self._delay_read = perf_counter()
         self.delay_at_start = self._delay()
         self._owed_s = 0.0
+        self.heart = profile.heart
+        self.heart_at_start = (0.0, 0.0)
         self.sampler: Callable[[Any], Callable[[], None]] | None = None
 
     def run(self, batch: Batch) -> None:
@@ -76,6 +80,8 @@ class Runner:
         look_after = self.sampler(items[0]) if self.sampler is not None else None
         alone = self._alone()
         process = process_time()
+        heart = self.heart
+        self.heart_at_start = heart.beaten_s, heart.burnt_s
         self.cpu_at_start = cpu = thread_time()
         self.began = wall = perf_counter()
         try:
@@ -98,12 +104,17 @@ class Runner:
             self.began = None
         took = perf_counter() - wall
         cpu = thread_time() - cpu
-        wall = max(took - self._ready_s(took), cpu)
+        ready = self._ready_s(took)
+        wall = max(took - ready, cpu)
         if look_after is not None:
             look_after()
         ran = len(values)
         # Alone from beginning to end: a call that others joined half way has waited for the GIL as well.
         together = None if alone and self._alone() else process_time() - process
+        if together is None and took > WATCHED_S and self.ident == self._hub.caller:  # whom the heart watches
+            waited = heart.waited_s(self.heart_at_start, took, ready)
+            if waited is not None:
+                wall = min(wall, cpu + waited)
         self._profile.add_local(max(ran, 1), wall, cpu, together)
         if error is not None and isinstance(error, KeyboardInterrupt) and self.ident == self._hub.caller:
             self._hub.put(batch, values, unrun=n - ran)

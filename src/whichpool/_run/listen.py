@@ -6,6 +6,7 @@ nothing, and beats until there is something to gain.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from time import perf_counter, process_time
@@ -40,6 +41,9 @@ DECIDES = (
     "whichpool._pools.processes",
     "whichpool._run.govern",
 )
+# So much computing ahead is worth the start of a bare interpreter on another core. Seconds: a first worker takes a
+# tenth of one, and two cores save half of it.
+EARLY_AHEAD_S = 0.5
 # The caller's thread comes by between two batches, which take a millisecond, or one call.
 CHORE_WAIT_S = 0.004
 LONGEST_CHORE_S = 1.0
@@ -100,6 +104,32 @@ def caller_clock(run: Run) -> Callable[[], float] | None:
     return thread_cpu_clock(run.work.caller)
 
 
+def _start_early(run: Run) -> None:
+    """Have the fork server start on another core, if so much computing lies ahead that workers are likely to be wanted.
+
+    It takes as long as it takes here to load what decides. Nobody's work is touched: a server without workers is a bare
+    interpreter, and the next run finds it.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    if cores < 2 or run.options.limit == 1 or run.only_watch or os.environ.get("WHICHPOOL_WORKER"):
+        return
+    share, each = run.profile.heart.share, run.profile.call_s
+    if each is None:
+        began = run.runner.began if run.runner is not None else None
+        each = (
+            2 * (perf_counter() - began) if began is not None else 0.0
+        )  # a call that runs may take as long again
+    if (share is not None and share <= 0.5) or each * (run.work.remaining or 0) < EARLY_AHEAD_S:
+        return
+    from whichpool._pools import fleet
+
+    try:
+        fleet.start_server()
+    except fleet.CannotStart:
+        pass  # whoever wants workers in the end hears it
+
+
 def wake(run: Run) -> None:
     """Load what decides, on the caller's thread if that is free to do it soon, else on this one.
 
@@ -112,6 +142,7 @@ def wake(run: Run) -> None:
 
     def chore() -> None:
         try:
+            _start_early(run)
             for name in DECIDES:
                 import_module(name)
         finally:

@@ -184,11 +184,15 @@ class ForkServer:
                 del self.ended[next(iter(self.ended))]  # nobody ever asked
         return True
 
-    def close(self) -> None:
-        """End the server and every worker; returns when they are gone."""
+    def close(self, wait: bool = True) -> None:
+        """End the server and every worker; returns when they are gone.
+
+        Without ``wait``, a server that was never asked for a worker is not waited for: one that is still starting would
+        hold up the end of the program until it can see that it is over.
+        """
         with self._reading:  # nobody may be waiting on a number that the next file to be opened would get
             self._control.close()
-        if self.owner == os.getpid():
+        if self.owner == os.getpid() and (wait or self._token):
             try:
                 os.waitpid(self.pid, 0)
             except ChildProcessError:
