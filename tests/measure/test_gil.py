@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whichpool._measure import gil
-from whichpool._measure.gil import ALL_LATE, BEAT_S, HALF_LIFE_S, LATE_S, LEAST_CPU_S, Heart, QuickSwitching
+from whichpool._measure.gil import (
+    ALL_LATE,
+    BEAT_S,
+    HALF_LIFE_S,
+    LATE_S,
+    LEAST_CPU_S,
+    SEEN_S,
+    Heart,
+    QuickSwitching,
+)
 
 ON_TIME = BEAT_S + LATE_S / 2
 LATE = BEAT_S + 0.005
@@ -112,6 +121,34 @@ def test_a_beat_that_is_woken_early_does_not_count():
     made = Heart()
     assert made.beat(lambda s: True, None) is True
     assert made.beats == 0
+
+
+@given(
+    beats=st.integers(12, 60),
+    idle=st.floats(0, 1),
+    busy_before=st.booleans(),
+    without_core=st.floats(0, 0.5),
+)
+def test_waiting_is_what_the_beats_saw_of_a_call(beats, idle, busy_before, without_core):
+    made = heart([(ON_TIME, ON_TIME if busy_before else 0.0)] * 7)  # another call, before this one
+    since = made.sums
+    for _ in range(beats):
+        made.note(BEAT_S, ON_TIME, ON_TIME * (1 - idle))
+    took = 2 * beats * ON_TIME  # half of the time it was not watched
+    share = made.idle_share(since, took, without_core * took)
+    assert share == pytest.approx(max(0.0, idle - without_core), abs=1e-9)
+
+
+def test_of_a_call_that_was_hardly_watched_nothing_is_said():
+    made = heart([(ON_TIME, 0.0)] * 50)
+    since = made.sums
+    assert made.idle_share(since, 1.0, 0.0) is None
+    made.note(BEAT_S, SEEN_S / 2, 0.0)
+    assert made.idle_share(since, 1.0, 0.0) is None
+    made.note(BEAT_S, SEEN_S, None)  # no clock could be read
+    assert made.idle_share(since, 1.0, 0.0) is None
+    made.note(BEAT_S, SEEN_S, 0.0)
+    assert made.idle_share(since, 1.0, 0.0) == 1.0
 
 
 @pytest.fixture

@@ -61,16 +61,6 @@ def test_cpu_is_never_more_than_the_wall():
     assert demand.wait_s == 0
 
 
-def test_forgiving_takes_off_waiting_only():
-    profile = Profile()
-    profile.add_local(1, 0.020, 0.010, None)
-    profile.forgive(0.004)
-    assert profile.demand().wait_s == pytest.approx(0.006)
-    profile.forgive(1.0)
-    assert profile.demand().wait_s == 0.0
-    assert profile.demand().gil_s == pytest.approx(0.010)
-
-
 def test_the_heartbeat_splits_the_cpu():
     profile = Profile()
     profile.add_local(1, 0.010, 0.010, None)

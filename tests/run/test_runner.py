@@ -42,6 +42,23 @@ def clock(monkeypatch):
     return Clock(monkeypatch)
 
 
+class Burnt:
+    """CPU time that passes only when a function says so."""
+
+    def __init__(self, monkeypatch, clock):
+        self.wall, self.now = clock, 50.0
+        monkeypatch.setattr(inline, "thread_time", lambda: self.now)
+
+    def pass_(self, computing=0.0, waiting=0.0):
+        self.now += computing
+        self.wall.now += computing + waiting
+
+
+@pytest.fixture
+def cpu(monkeypatch, clock):
+    return Burnt(monkeypatch, clock)
+
+
 def make(fn, items, length=None, alone=lambda: True, **job):
     work = Work(Job(fn, **job), iter(items), length, ListSink([]))
     meter = Meter()
@@ -91,6 +108,46 @@ def test_calls_that_become_slow_shrink_the_batch_at_once(clock):
     sizes = drive(work, runner)
     assert sizes[-5:] == [1] * 5
     assert work.sink.values == list(range(5100))
+
+
+@pytest.mark.parametrize("item_s", [0.002, 0.030, 0.300])
+def test_a_call_that_waited_for_whichpool_did_not_wait(cpu, item_s):
+    """The governor held the GIL for a third of the time; in the beats the function computed."""
+
+    def computes(_):
+        cpu.pass_(computing=item_s, waiting=item_s / 2)
+        runner.heart.note(item_s, item_s, item_s)
+
+    n = max(int(0.6 / item_s), 2)
+    work, runner, meter = make(computes, range(n), n)
+    drive(work, runner)
+    seen = sum(wall_s - cpu_s for _, wall_s, cpu_s, _ in meter.seen)
+    assert seen <= 0.010 + 1e-9  # what came before it had been watched for long enough
+
+
+@pytest.mark.parametrize("item_s", [0.002, 0.030, 0.300])
+def test_a_call_that_waited_by_itself_did_wait(cpu, item_s):
+    """Every other item waits; the rest compute. The heart watched two thirds of each, the governor ran in between."""
+
+    def turns(x):
+        cpu.pass_(**{"waiting" if x % 2 else "computing": item_s})
+        runner.heart.note(item_s * 2 / 3, item_s * 2 / 3, 0.0 if x % 2 else item_s * 2 / 3)
+
+    n = max(int(0.6 / item_s), 2) // 2 * 2
+    work, runner, meter = make(turns, range(n), n)
+    drive(work, runner)
+    waited = sum(wall_s - cpu_s for _, wall_s, cpu_s, _ in meter.seen)
+    assert waited == pytest.approx(n / 2 * item_s, rel=0.05)
+
+
+def test_who_is_not_watched_is_believed(cpu):
+    def computes(_):
+        cpu.pass_(computing=0.010, waiting=0.005)
+        runner.heart.note(0.010, 0.010, 0.010)
+
+    work, runner, meter = make(computes, range(20), 20, alone=lambda: False)
+    drive(work, runner)
+    assert sum(wall_s - cpu_s for _, wall_s, cpu_s, _ in meter.seen) == pytest.approx(20 * 0.005)
 
 
 def test_no_batch_is_larger_than_the_most(clock):

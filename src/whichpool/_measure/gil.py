@@ -83,9 +83,8 @@ class Heart:
         self._late_s = 0.0
         self._all_s = 0.0
         self.beats = 0
-        # Since the beginning, without fading: seconds of beats, and CPU seconds of what is watched during them.
-        self.beaten_s = 0.0
-        self.burnt_s = 0.0
+        self._beaten_s = 0.0
+        self._burnt_s = 0.0
 
     def beat(
         self, sleep: Callable[[float], bool], cpu: Callable[[], float] | None, beat_s: float = BEAT_S
@@ -115,8 +114,8 @@ class Heart:
         self._all_s = self._all_s * fade + took_s
         self._late_s = self._late_s * fade + (took_s if late else 0.0)
         if cpu_s is not None:
-            self.beaten_s += took_s
-            self.burnt_s += min(cpu_s, took_s)
+            self._beaten_s += took_s
+            self._burnt_s += min(cpu_s, took_s)
         if cpu_s is not None and cpu_s >= LEAST_CPU_S:
             self._cpu_s = self._cpu_s * fade + cpu_s
             self._late_cpu_s = self._late_cpu_s * fade + (cpu_s if late else 0.0)
@@ -126,25 +125,30 @@ class Heart:
         """Of the CPU burnt, the part that held the GIL, 0 to 1; ``None``: no CPU was burnt while it looked."""
         return min(self._late_cpu_s / self._cpu_s / ALL_LATE, 1.0) if self._cpu_s > 0 else None
 
-    def waited_s(self, since: tuple[float, float], took_s: float, ready_s: float) -> float | None:
-        """Of a call, the seconds in which it waited for something that is not whichpool.
+    @property
+    def sums(self) -> tuple[float, float]:
+        """Since the beginning, without fading: seconds of beats, and CPU seconds of what is watched during them."""
+        return self._beaten_s, self._burnt_s
+
+    def idle_share(self, since: tuple[float, float], took_s: float, ready_s: float) -> float | None:
+        """Of a time in which calls ran, the share that they waited for something that is not whichpool.
 
         During a beat nothing of whichpool's runs; between beats it loads modules and decides, which a call that needs
         the GIL has to wait for. So what was seen in the beats is taken for all of it.
 
         Args:
-            since: ``(beaten_s, burnt_s)`` when the call began.
-            took_s: How long it has taken.
-            ready_s: The part of that in which it was ready to run, but had no core.
+            since: The `sums` when that time began.
+            took_s: Seconds of it.
+            ready_s: The part in which the calls were ready to run, but had no core.
 
         Returns:
-            ``None`` if it was watched for less than `SEEN_S`.
+            ``None`` if they were watched for less than `SEEN_S`.
         """
-        beaten_s = self.beaten_s - since[0]
-        if beaten_s < SEEN_S:
+        beaten_s = self._beaten_s - since[0]
+        if beaten_s < SEEN_S or took_s <= 0:
             return None
-        idle = 1.0 - (self.burnt_s - since[1]) / beaten_s - ready_s / took_s
-        return min(max(idle, 0.0), 1.0) * took_s
+        idle = 1.0 - (self._burnt_s - since[1]) / beaten_s - ready_s / took_s
+        return min(max(idle, 0.0), 1.0)
 
     @property
     def late_share(self) -> float | None:

@@ -45,7 +45,8 @@ class Profile:
     def add_local(self, calls: int, wall_s: float, cpu_s: float, process_cpu_s: float | None) -> None:
         """A batch that a thread of this process ran.
 
-        ``wall_s`` is without time spent ready to run but without a core, here and below. ``process_cpu_s``: CPU of
+        ``wall_s`` is without time spent ready to run but without a core, here and below; and without time spent waiting
+        for whichpool. ``process_cpu_s``: CPU of
         the whole process meanwhile; ``None``: no other thread ran calls.
         """
         self._add(calls, wall_s, cpu_s, process_cpu_s is None or process_cpu_s < BUSY * wall_s)
@@ -68,11 +69,6 @@ class Profile:
                 each = payload_bytes / calls
                 old = self.payload_bytes
                 self.payload_bytes = each if old is None else old + 0.2 * (each - old)
-
-    def forgive(self, stolen_s: float) -> None:
-        """So much CPU was burnt by whichpool itself beside calls that ran alone: they waited for the GIL meanwhile."""
-        with self._lock:
-            self._wait_s = max(self._wait_s - stolen_s, 0.0)
 
     def add_native(self, process_cpu_s: float, thread_cpu_s: float) -> None:
         """CPU of the process and of the one thread that ran calls, over the same time."""
@@ -122,7 +118,7 @@ class Profile:
         """The estimate now; ``None`` if nothing is known.
 
         Until a call has ended, it is from the one in progress: how long it has run, what CPU it has burnt, and for how
-        long it was seen to wait (`Heart.waited_s`).
+        long it was seen to wait (`Heart.idle_share`).
         """
         from whichpool._records import Demand
 

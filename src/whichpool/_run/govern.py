@@ -8,7 +8,6 @@ from time import perf_counter, process_time, thread_time
 from whichpool._host import gil_enabled, look
 from whichpool._pools.base import CannotStart
 from whichpool._run.fixed import LONGEST_STEP_S, Fixed, shared_write
-from whichpool._run.inline import WATCHED_S
 from whichpool._run.listen import caller_clock, waits
 from whichpool._worker.calls import short_repr
 from whichpool._worker.delay import run_delay_clock
@@ -130,7 +129,6 @@ class Governor(Fixed):
         self._item_looks = ITEM_LOOKS
         self._item_hazards: list[Hazard] = []
         self._own_cpu = thread_time()
-        self._forgiven = 0.0
         self._cpu = caller_clock(run)
         self._cpu_began = (process_time(), self._cpu() if self._cpu is not None else 0.0)
         self._delay: Callable[[], float] | None = None
@@ -255,14 +253,8 @@ class Governor(Fixed):
         """What can be measured only now: the payload, threads of the function's own, the state of the GIL."""
         run = self.run
         if run.plan == (0, 1) and self._cpu is not None and run.caller_helps:
-            own = thread_time()
-            if (
-                run.profile.call_s or 0.0
-            ) <= WATCHED_S:  # of longer calls the beats tell what they waited for
-                run.profile.forgive(own - self._forgiven)
-            self._forgiven = own
             process, thread = process_time() - self._cpu_began[0], self._cpu() - self._cpu_began[1]
-            run.profile.add_native(process - (own - self._own_cpu), thread)
+            run.profile.add_native(process - (thread_time() - self._own_cpu), thread)
         gil = gil_enabled()
         if gil != self.host.gil:
             self.host = with_luggage(host_now(), run.job.fn)
@@ -299,7 +291,8 @@ class Governor(Fixed):
         if self._delay is None:
             self._delay = run_delay_clock(runner.native_id)
         ready = max(self._delay() - runner.delay_at_start, 0.0)
-        waited = runner.heart.waited_s(runner.heart_at_start, now - began, ready)
+        idle = runner.heart.idle_share(runner.heart_at_start, now - began, ready)
+        waited = None if idle is None else idle * (now - began)
         return self.run.profile.demand(max(now - began - ready, cpu or 0.0), cpu, waited)
 
     def view(self) -> View:

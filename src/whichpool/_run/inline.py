@@ -33,8 +33,6 @@ SINGLE_S = 0.0002
 # A batch in this process has no more items than this: they are held twice while it runs.
 MOST_ITEMS = 65_536
 
-# A batch that takes longer is judged by the beats that fell into it; of shorter ones these were too few. A guess.
-WATCHED_S = 0.010
 # The time without a core is read so often at the most.
 DELAY_EVERY_S = 0.010
 
@@ -46,6 +44,16 @@ _turn = RLock()
 def has_turn() -> bool:
     """Whether the calling thread is in a seeded call: others would wait for it."""
     return bool(_turn._is_owned())  # type: ignore[attr-defined]  # what `threading.Condition` uses, too
+
+
+class Window:
+    """What batches took since the heart's sums were ``began``."""
+
+    __slots__ = ("began", "ready_s", "took_s", "wait_s")
+
+    def __init__(self, began: tuple[float, float]) -> None:
+        self.began = began
+        self.took_s = self.ready_s = self.wait_s = 0.0
 
 
 class Runner:
@@ -68,7 +76,9 @@ class Runner:
         self.delay_at_start = self._delay()
         self._owed_s = 0.0
         self.heart = profile.heart
-        self.heart_at_start = (0.0, 0.0)
+        self.heart_at_start = profile.heart.sums
+        self._window = Window(profile.heart.sums)
+        self._true_share = 1.0  # of what looks like waiting: what was not waiting for whichpool
         self.sampler: Callable[[Any], Callable[[], None]] | None = None
 
     def run(self, batch: Batch) -> None:
@@ -80,8 +90,7 @@ class Runner:
         look_after = self.sampler(items[0]) if self.sampler is not None else None
         alone = self._alone()
         process = process_time()
-        heart = self.heart
-        self.heart_at_start = heart.beaten_s, heart.burnt_s
+        self.heart_at_start = self.heart.sums
         self.cpu_at_start = cpu = thread_time()
         self.began = wall = perf_counter()
         try:
@@ -104,17 +113,12 @@ class Runner:
             self.began = None
         took = perf_counter() - wall
         cpu = thread_time() - cpu
-        ready = self._ready_s(took)
-        wall = max(took - ready, cpu)
         if look_after is not None:
             look_after()
         ran = len(values)
         # Alone from beginning to end: a call that others joined half way has waited for the GIL as well.
         together = None if alone and self._alone() else process_time() - process
-        if together is None and took > WATCHED_S and self.ident == self._hub.caller:  # whom the heart watches
-            waited = heart.waited_s(self.heart_at_start, took, ready)
-            if waited is not None:
-                wall = min(wall, cpu + waited)
+        wall = self._own_s(took, cpu, watched=together is None)
         self._profile.add_local(max(ran, 1), wall, cpu, together)
         if error is not None and isinstance(error, KeyboardInterrupt) and self.ident == self._hub.caller:
             self._hub.put(batch, values, unrun=n - ran)
@@ -135,7 +139,7 @@ class Runner:
         took = perf_counter() - began
         cpu = thread_time() - cpu
         if ran:
-            self._profile.add_local(ran, max(took - self._ready_s(took), cpu), cpu, None)
+            self._profile.add_local(ran, self._own_s(took, cpu), cpu, None)
             self._resize(took / ran, n)
 
     def timed(self, item: Any) -> Any:
@@ -147,13 +151,35 @@ class Runner:
         finally:
             self.began = None
             took, cpu = perf_counter() - began, thread_time() - cpu
-            self._profile.add_local(1, max(took, cpu), cpu, None)
+            self._profile.add_local(1, self._own_s(took, cpu), cpu, None)
             self._resize(took, 1)
 
     @property
     def call(self) -> Callable[[Any], Any]:
         """The function of one item."""
         return self._call
+
+    def _own_s(self, took_s: float, cpu_s: float, watched: bool = True) -> float:
+        """The part of a batch's time that is the function's own: computing, and waiting for what is not whichpool.
+
+        Args:
+            took_s: From beginning to end.
+            cpu_s: Its CPU.
+            watched: Whether nothing else ran items meanwhile; then, on the caller's thread, the heart watched it.
+        """
+        ready_s = self._ready_s(took_s)
+        wait_s = max(took_s - ready_s - cpu_s, 0.0)
+        if watched and self.ident == self._hub.caller:
+            window = self._window
+            window.took_s += took_s
+            window.ready_s += ready_s
+            window.wait_s += wait_s
+            idle = self.heart.idle_share(window.began, window.took_s, window.ready_s)
+            if idle is not None:
+                self._true_share = min(idle * window.took_s / window.wait_s, 1.0) if window.wait_s else 1.0
+                self._window = Window(self.heart.sums)
+            wait_s *= self._true_share
+        return cpu_s + wait_s
 
     def _ready_s(self, took_s: float) -> float:
         """Of this batch's time, what the thread spent ready to run but without a core.
