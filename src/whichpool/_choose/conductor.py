@@ -369,7 +369,7 @@ class Conductor:
     def _switch(self, view: View, forecast: Forecast, best: _Choice) -> Switch | None:
         """Changes the plan on a clear gain over the one in force."""
         plan = view.plan
-        if best.plan == plan or not self._may_leave(view, forecast, best.plan):
+        if best.plan == plan or not view.may_switch or not self._may_leave(view, forecast, best.plan):
             return None
         if best.plan.processes > plan.processes and self._only_first_calls(view, forecast.demand):
             return None

@@ -44,6 +44,8 @@ class View:
     """Worker processes that are up."""
     ruled_out: Mapping[str, str]
     """``"threads"`` or ``"processes"`` -> why; may change between steps."""
+    may_switch: bool = True
+    """Whether the plan can be changed now; workers may be prepared all the same."""
 
 
 @record(frozen=True, slots=True)

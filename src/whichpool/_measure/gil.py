@@ -39,7 +39,7 @@ HALF_LIFE_S = 0.3
 
 # The interpreter makes a thread that holds the GIL let go of it so often while a decision is being made: loading a
 # module lets go of it dozens of times, each of which costs the usual 5 ms beside a function that computes.
-QUICK_S = 0.0002
+QUICK_S = 0.0005
 
 _quick_lock = allocate_lock()
 _quick_users = 0

@@ -156,8 +156,6 @@ class Governor(Fixed):
             self._measure()
             if run.plan != (0, 1) or perf_counter() > self._quick_until:
                 self._quick.end()
-            if run.plan == (0, 1) and self.guard is not None and not self._saw_a_call():
-                continue
             view = self.view()
             for action in self.conductor.step(view):
                 with run.acting:
@@ -211,10 +209,10 @@ class Governor(Fixed):
 
         return after
 
-    def _saw_a_call(self) -> bool:
+    def _saw_a_call(self, oldest_s: float) -> bool:
         """Whether a call began and ended between two looks at what the function reaches, or is too long to wait for."""
         each, seen = self.run.profile.call_s, self.run.work.done - self._looked_at
-        if each is None or each > LONGEST_LOOK_S:
+        if each is None or each > LONGEST_LOOK_S or oldest_s > LONGEST_LOOK_S:
             return True
         return seen >= (1 if each > SHORT_CALL_S else 2)
 
@@ -330,6 +328,7 @@ class Governor(Fixed):
             processes=self._processes,
             ready_processes=ready,
             ruled_out=self.ruled_out,
+            may_switch=run.plan != (0, 1) or self.guard is None or self._saw_a_call(oldest or 0.0),
         )
 
     # -- doing ---------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from whichpool._measure.gil import QuickSwitching
     from whichpool._pools.processes import Processes
     from whichpool._pools.threads import Threads
     from whichpool._records import Hazard, RunReport
@@ -191,10 +192,19 @@ class Run:
         except BaseException as error:  # whatever it is, the caller must not wait for ever
             self.work.fail(error)
         if worth_it:
+            # From here on, and not only for the governor: `threading` alone lets go of the GIL so often while it loads
+            # that beside a function that holds it this took a third of a second.
+            from whichpool._measure.gil import QuickSwitching
+
+            quick = QuickSwitching()
+
+            def govern() -> None:
+                self._govern(quick)
+
             try:
-                self._go_on_as_thread(self._govern)
+                self._go_on_as_thread(govern)
             except RuntimeError:  # as above; this thread is there
-                self._governor_main(self._govern)
+                self._governor_main(govern)
         elif self._governor_ended is not None:
             self._governor_ended.set()
 
@@ -219,11 +229,9 @@ class Run:
                 if self._governor_ended is not None:
                     self._governor_ended.set()
 
-    def _govern(self) -> None:
-        from whichpool._measure.gil import QuickSwitching
+    def _govern(self, quick: QuickSwitching) -> None:
         from whichpool._run.listen import wake
 
-        quick = QuickSwitching()
         try:
             wake(self)
             from whichpool._run.govern import Governor
