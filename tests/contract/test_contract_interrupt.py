@@ -6,9 +6,13 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
+
+import whichpool
+from whichpool._pools.base import LOOK_UP_S, Signal
 
 LIMIT_S = 1.0
 """From the key to the end of the program and of all that it started."""
@@ -42,6 +46,11 @@ TEXT = """
         times += 1
     print("interrupted", times, flush=True)
 """
+
+
+def nap(x):
+    time.sleep(0.002)
+    return x
 
 
 def interrupt(script, folder, plan, *, after, pause_s, how, whole_group):
@@ -120,3 +129,22 @@ def test_a_map_after_the_interrupt_works(script, process_plan):
         """
     )
     assert one.run(repr(process_plan)).stdout == "once\n[1, 2]\n"
+
+
+def test_the_caller_never_waits_so_long_that_a_signal_is_missed(plan, monkeypatch):
+    """One that arrives just before a wait begins does not end it: its handler runs when the wait is over."""
+    waits = []
+    wait = Signal.wait
+
+    def watched(self, timeout_s=-1):
+        if threading.current_thread() is threading.main_thread():
+            waits.append(timeout_s)
+        return wait(self, timeout_s)
+
+    monkeypatch.setattr(Signal, "wait", watched)
+    assert whichpool.map(nap, range(60), plan=plan) == list(range(60))
+    assert list(whichpool.imap(nap, iter(range(60)), plan=plan)) == list(range(60))
+    with whichpool.Pool(plan=plan) as pool:
+        futures = [pool.submit(nap, x) for x in range(60)]
+    assert [future.result() for future in futures] == list(range(60))
+    assert all(0 <= timeout_s <= LOOK_UP_S for timeout_s in waits)

@@ -66,6 +66,11 @@ if TYPE_CHECKING:
             """Whether `take` may ever give something again."""
 
 
+# A thread that may be the program's main one waits no longer than this at a time. A signal that arrives after Python
+# has looked for one and before the thread sleeps does not wake it; its handler runs when the wait is over. Seconds.
+LOOK_UP_S = 0.25
+
+
 class CannotStart(Exception):
     """No worker process can be started; the text says why."""
 

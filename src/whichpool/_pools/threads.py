@@ -6,7 +6,7 @@ import threading
 from time import monotonic, perf_counter
 
 from whichpool._host import costs
-from whichpool._pools.base import Signal
+from whichpool._pools.base import LOOK_UP_S, Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,5 +121,9 @@ class Threads:
             threads, self._wanted = list(self._threads), 0
         deadline = monotonic() + FORGET_S
         for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(None if wait else max(deadline - monotonic(), 0.0))
+            if thread is threading.current_thread():
+                continue
+            while wait and thread.is_alive():
+                thread.join(LOOK_UP_S)
+            if not wait:
+                thread.join(max(deadline - monotonic(), 0.0))

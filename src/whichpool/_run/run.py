@@ -12,7 +12,7 @@ from contextvars import copy_context
 from time import perf_counter
 
 from whichpool._measure.profile import Profile
-from whichpool._pools.base import Signal
+from whichpool._pools.base import LOOK_UP_S, Signal
 from whichpool._run.inline import Runner
 from whichpool._run.options import DEFAULT_THREADS, length_of
 from whichpool._run.work import Work
@@ -358,8 +358,8 @@ class Run:
         return runner
 
     def progress_due(self) -> float:
-        """Seconds to wait at the most before progress should be told; -1: as long as it takes."""
-        return -1 if self._progress is None else PROGRESS_S
+        """Seconds to wait at the most: progress should be told, and signals be looked for (`LOOK_UP_S`)."""
+        return LOOK_UP_S if self._progress is None else PROGRESS_S
 
     def tell(self, last: bool = False) -> None:
         """Report progress, if it is time to."""
@@ -408,7 +408,11 @@ class Run:
                 return True  # it has brought in nobody, and will not any more: it ends by itself
         if self.crew is not None:
             self.crew.wake()
-        return ended.wait(wait_s)
+        if wait_s >= 0:
+            return ended.wait(wait_s)
+        while not ended.wait(LOOK_UP_S):
+            pass
+        return True
 
     def _stop_pools(self) -> None:
         if self.crew is not None:

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from os import getpid
 from threading import Lock, get_ident
 
+from whichpool._pools.base import LOOK_UP_S
 from whichpool._records import Failure
 from whichpool._run.run import Run
 from whichpool._run.sinks import ListSink
@@ -189,7 +190,7 @@ class Stream:
             work.caller = get_ident()
         if wait:
             while work.is_open():
-                work.caller_signal.wait()
+                work.caller_signal.wait(LOOK_UP_S)
             run.finish()
 
     def report(self) -> RunReport | None:

@@ -21,6 +21,8 @@ __all__ = ["choose"]
 _WHOLE_BYTES = 64_000_000
 # Standard input is read in pieces of up to so many bytes: what a pipe holds on Linux.
 _PIECE_BYTES = 65_536
+# So long it waits at a time for more, in milliseconds: Ctrl-C is seen within it.
+_LOOK_UP_MS = 250
 
 
 def choose(items: str | None, *, as_json: bool, pattern: str | None, numbers: int | None) -> Iterable[Any]:
@@ -91,7 +93,28 @@ def _standard_input() -> Generator[str]:
         # Not a real file (a test runner, an embedding).
         buffer = sys.stdin.buffer
         return _lines(lambda: buffer.read(_PIECE_BYTES))
-    return _lines(lambda: os.read(number, _PIECE_BYTES))
+    there_is = _arrivals(number)
+
+    def read() -> bytes:
+        while not there_is():
+            pass
+        return os.read(number, _PIECE_BYTES)
+
+    return _lines(read)
+
+
+def _arrivals(number: int) -> Callable[[], bool]:
+    """What waits for something to read, but not for long.
+
+    A signal that arrives after Python has looked for one and before it waits would not be seen until more is read.
+    """
+    import select
+
+    if not hasattr(select, "poll"):
+        return lambda: True
+    poller = select.poll()
+    poller.register(number, select.POLLIN)
+    return lambda: bool(poller.poll(_LOOK_UP_MS))
 
 
 def _lines(read: Callable[[], bytes]) -> Generator[str]:
