@@ -137,7 +137,7 @@ def test_the_caller_never_waits_so_long_that_a_signal_is_missed(plan, monkeypatc
     wait = Signal.wait
 
     def watched(self, timeout_s=-1):
-        if threading.current_thread() is threading.main_thread():
+        if threading.get_ident() == threading.main_thread().ident:
             waits.append(timeout_s)
         return wait(self, timeout_s)
 
