@@ -119,6 +119,51 @@ def test_any_iterable(items, plan):
     assert whichpool.map(lambda x: (x, x), source, plan=plan) == [(x, x) for x in copies]
 
 
+class Growing:
+    """Each item below ``most`` puts the next ``step`` ones at the end of the list that is being worked off."""
+
+    def __init__(self, most, step=1, nap_s=0.0):
+        self.todo, self.most, self.step, self.nap_s = [0], most, step, nap_s
+        self._lock = threading.Lock()
+
+    def __call__(self, x):
+        time.sleep(self.nap_s)
+        with self._lock:
+            for _ in range(self.step):
+                if len(self.todo) < self.most:
+                    self.todo.append(len(self.todo))
+        return x
+
+
+@pytest.mark.parametrize("step", [1, 3, 100])
+@pytest.mark.parametrize("plan", ["auto", "loop", (0, 4)])
+@pytest.mark.parametrize("nap_s", [0.0, 0.001])
+def test_a_list_that_grows_while_it_is_worked_off(plan, step, nap_s):
+    """A crawl: the loop goes on to what is appended."""
+    shared = "ok" if plan == (0, 4) else "guard"
+    for call in (whichpool.map, lambda *args, **kwargs: list(whichpool.imap(*args, **kwargs))):
+        fn = Growing(200, step, nap_s)
+        assert call(fn, fn.todo, plan=plan, shared=shared) == list(range(200))
+    fn = Growing(200, step, nap_s)
+    assert whichpool.map_reduce(fn, fn.todo, add, plan=plan, shared=shared) == sum(range(200))
+    fn = Growing(50, step, nap_s)
+    assert whichpool.map(lambda x, y: fn(x), fn.todo, [9] * 30, plan=plan, shared=shared) == list(range(30))
+
+
+@pytest.mark.parametrize("plan", ["auto", "loop", (0, 4)])
+def test_a_list_that_shrinks_while_it_is_worked_off(plan):
+    todo = list(range(10_000))
+
+    def fn(x):
+        time.sleep(0.0005)
+        del todo[20:]
+        return x
+
+    results = whichpool.map(fn, todo, plan=plan, shared="ok" if plan == (0, 4) else "guard")
+    assert results[:20] == list(range(20))
+    assert len(results) < 40  # what had been taken before it shrank
+
+
 def test_items_that_look_like_nothing(plan):
     """None, exceptions, tuples and empty things are items and results like any other."""
     items = [

@@ -14,7 +14,7 @@ from time import perf_counter
 from whichpool._measure.profile import Profile
 from whichpool._pools.base import LOOK_UP_S, Signal
 from whichpool._run.inline import Runner
-from whichpool._run.options import DEFAULT_THREADS, length_of
+from whichpool._run.options import DEFAULT_THREADS, length_now, length_of
 from whichpool._run.work import Work
 from whichpool._worker.calls import ONE, STAR, Job, numpy_matters
 
@@ -74,6 +74,7 @@ class Run:
             return_failures=options.return_failures,
             local_is_fine=options.plan == "auto",
         )
+        self.work.length_now = length_now(iterables)
         self.profile = profile = Profile()
         self.work.pace.weigh = lambda: profile.payload_bytes
         self.plan: tuple[int, int] = LOOP

@@ -63,6 +63,8 @@ class Work:
         self.caller_signal = Signal()
         self.on_change: Callable[[], None] | None = None  # called under the lock
         self.on_arrival: Callable[[], None] | None = None  # called without it
+        # Of lists, which the function may make longer while they are worked off, as in any loop.
+        self.length_now: Callable[[], int] | None = None
         self._items = items
         self._limit = limit
         self._return_failures = return_failures
@@ -92,6 +94,12 @@ class Work:
                 if again is not None:
                     return again
                 room = 0 if self.exhausted or self.error is not None else self._room(most)
+                if self.length_now is not None:
+                    # Never beyond the end: asked once too often, the list's iterator would be over for good.
+                    self.length = self.length_now()
+                    room = min(room, self.length - self.taken)
+                    if room <= 0 and not self.in_progress:
+                        self._settle()
                 if room <= 0:
                     return None
             items, error = self._pull(room)
@@ -416,11 +424,14 @@ class Work:
                 for batches in (self._running.values(), self._returned, self._local)
                 for batch in batches
             )
-        elif self.exhausted and not self._running and not self._returned and not self._local:
-            self.finished = True
+        elif not self._running and not self._returned and not self._local:
+            if self.length_now is not None and not self.exhausted:
+                self.exhausted = self.taken >= self.length_now()
+            self.finished = self.finished or self.exhausted
         if self.finished or self.pace.bounded or self._returned or self._local or self._limit is not None:
             self.caller_signal.set()  # there may be something for the caller's thread again
-        if self.finished or self._returned or self._limit is not None:
+        grown = self.length_now is not None and self.length_now() > (self.length or 0)
+        if self.finished or self._returned or self._limit is not None or grown:
             self._wake()
         elif self.on_change is not None and self.closed:
             self.on_change()
@@ -461,7 +472,7 @@ class Work:
     def release(self) -> None:
         """The run is over: let go of the caller's items and of what was to be done."""
         with self._lock:
-            self._items = iter(())
+            self._items, self.length_now = iter(()), None
             self.last_item = self.last_values = None
             self._running.clear()
             self._returned.clear()
