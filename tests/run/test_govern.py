@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 
 import pytest
 
 import whichpool
+from whichpool import Plan
 from whichpool._choose.conductor import Conductor
 from whichpool._choose.records import Switch
 
@@ -60,3 +64,133 @@ def test_a_switch_is_decided_only_after_a_whole_call_was_looked_at(decided):
     assert Model.calls == 60
     assert results.report.plan == whichpool.Plan.LOOP
     assert decided == []
+
+
+class Script:
+    """Switches as it is told to, in the place of the conductor: (items done, plan), one after another."""
+
+    def __init__(self, monkeypatch, *switches):
+        self.left = list(switches)
+        monkeypatch.setattr(Conductor, "step", lambda conductor, view: self.step(view))
+
+    def step(self, view):
+        if self.left and view.done >= self.left[0][0] and view.demand is not None:
+            return (Switch(Plan(*self.left.pop(0)[1]), "the script says so"),)
+        return ()
+
+
+class Refusing:
+    """So many threads of the pool start, no more."""
+
+    def __init__(self, monkeypatch, left=1 << 30):
+        self.left = left
+        start = threading.Thread.start
+
+        def limited(thread):
+            if thread.name.startswith("whichpool-") and thread.name[10:].isdigit():
+                if self.left <= 0:
+                    raise RuntimeError("can't start new thread")
+                self.left -= 1
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", limited)
+
+
+def nap_now_and_then(x):
+    time.sleep(0.05 if x % 97 == 96 else 0.00005)
+    return x
+
+
+@pytest.mark.parametrize("threads_that_start", [0, 1, 2, 1 << 30])
+def test_imap_is_in_order_when_a_loop_of_short_calls_follows_threads(monkeypatch, threads_that_start):
+    Refusing(monkeypatch, threads_that_start)
+    Script(monkeypatch, (20, (0, 4)), (500, (0, 1)), (900, (0, 3)), (1_500, (0, 1)))
+    assert list(whichpool.imap(nap_now_and_then, iter(range(3_000)))) == list(range(3_000))
+
+
+def test_imap_waits_for_calls_elsewhere_without_using_the_core(monkeypatch):
+    """Back in the loop, with nothing left to take: what is in progress on a thread ends without it."""
+    Script(monkeypatch, (20, (0, 4)), (90, (0, 1)))
+    before = time.thread_time()
+
+    def fn(x):
+        time.sleep(0.5 if x == 99 else 0.003)
+        return x
+
+    assert list(whichpool.imap(fn, iter(range(100)))) == list(range(100))
+    assert time.thread_time() - before < 0.25
+
+
+def nap_5_ms(x):
+    time.sleep(0.005)
+    return x
+
+
+def test_submitted_calls_stay_with_the_workers_if_no_thread_can_be_started(monkeypatch):
+    refusing = Refusing(monkeypatch)
+    script = Script(monkeypatch, (3, (1, 1)), (50, (0, 1)))
+    step = script.step
+
+    def watched(view):
+        if view.plan.processes:
+            refusing.left = 0
+        return step(view)
+
+    script.step = watched
+    with whichpool.Pool() as pool:
+        futures = [pool.submit(nap_5_ms, x) for x in range(200)]
+        assert [future.result(30) for future in futures] == list(range(200))
+        assert pool.report.plan.processes == 1
+
+
+def burn(seconds):
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        pass
+
+
+def burning(items, seconds):
+    for item in items:
+        burn(seconds)
+        yield item
+
+
+@pytest.mark.parametrize("foreign_s", [0.0, 0.005, 0.030])
+@pytest.mark.parametrize("where", ["consumer", "iterable"])
+def test_what_the_caller_does_between_the_calls_is_not_the_functions(monkeypatch, where, foreign_s):
+    Script(monkeypatch)  # it stays a loop
+    if where == "consumer":
+        results = whichpool.imap(nap_5_ms, list(range(40)))
+        for _ in results:
+            burn(foreign_s)
+    else:
+        results = whichpool.map(nap_5_ms, burning(range(40), foreign_s))
+    demand = results.report.demand
+    assert 0.004 < demand.wait_s < 0.02
+    assert demand.gil_s + demand.free_s < 0.002
+
+
+def test_quick_switching_ends_in_a_child_that_the_function_forks(monkeypatch):
+    Script(monkeypatch)
+    before = sys.getswitchinterval()
+    reading, writing = os.pipe()
+
+    def fn(x):
+        burn(0.003)
+        if x % 5 == 4:
+            child = os.fork()
+            if child == 0:
+                os.write(writing, b"%f\n" % sys.getswitchinterval())
+                os._exit(0)
+            os.waitpid(child, 0)
+        return x
+
+    try:
+        whichpool.map(fn, range(60), shared="ok")
+        seen = os.read(reading, 4_096).split()
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert len(seen) == 12
+    assert {float(interval) for interval in seen} == {before}
+    assert sys.getswitchinterval() == before

@@ -9,6 +9,7 @@ for it; that time the kernel counts, and it is taken off.
 
 from __future__ import annotations
 
+import os
 import sys
 from _thread import allocate_lock, get_ident
 from time import perf_counter
@@ -44,13 +45,26 @@ QUICK_S = 0.0005
 _quick_lock = allocate_lock()
 _quick_users = 0
 _usual_s = 0.005
+_hooked = False
+
+
+def _forget() -> None:
+    """In a forked child: the threads that would put it back are the parent's."""
+    global _quick_lock, _quick_users
+    _quick_lock = allocate_lock()
+    if _quick_users:
+        _quick_users = 0
+        sys.setswitchinterval(_usual_s)
 
 
 class QuickSwitching:
     """Makes the GIL change hands quickly, for a while; nested and concurrent uses count as one."""
 
     def __init__(self) -> None:
-        global _quick_users, _usual_s
+        global _quick_users, _usual_s, _hooked
+        if not _hooked and hasattr(os, "register_at_fork"):
+            _hooked = True
+            os.register_at_fork(after_in_child=_forget)
         self._on = True
         with _quick_lock:
             if _quick_users == 0:
@@ -83,6 +97,7 @@ class Heart:
         self._late_s = 0.0
         self._all_s = 0.0
         self.beats = 0
+        self.sums_from = 0.0  # a beat that began before this is not summed
         self._beaten_s = 0.0
         self._burnt_s = 0.0
 
@@ -99,21 +114,22 @@ class Heart:
         self._turn = (self._turn + GOLDEN) % 1.0
         beat_s *= 0.75 + self._turn / 2
         before = cpu() if cpu is not None else 0.0
-        began = perf_counter() - self._delay()
+        entered = perf_counter()
+        began = entered - self._delay()
         woken = sleep(beat_s)
         took = perf_counter() - self._delay() - began
         if not woken:
-            self.note(beat_s, took, cpu() - before if cpu is not None else None)
+            self.note(beat_s, took, cpu() - before if cpu is not None else None, entered >= self.sums_from)
         return woken
 
-    def note(self, beat_s: float, took_s: float, cpu_s: float | None) -> None:
+    def note(self, beat_s: float, took_s: float, cpu_s: float | None, summed: bool = True) -> None:
         """Count one beat that was to take ``beat_s`` and took ``took_s``, while ``cpu_s`` were burnt."""
         fade = 0.5 ** (took_s / HALF_LIFE_S)
         late = took_s - beat_s > LATE_S
         self.beats += 1
         self._all_s = self._all_s * fade + took_s
         self._late_s = self._late_s * fade + (took_s if late else 0.0)
-        if cpu_s is not None:
+        if cpu_s is not None and summed:
             self._beaten_s += took_s
             self._burnt_s += min(cpu_s, took_s)
         if cpu_s is not None and cpu_s >= LEAST_CPU_S:
@@ -127,7 +143,10 @@ class Heart:
 
     @property
     def sums(self) -> tuple[float, float]:
-        """Since the beginning, without fading: seconds of beats, and CPU seconds of what is watched during them."""
+        """Since the beginning, without fading: seconds of beats, and CPU seconds of what is watched during them.
+
+        Who takes them to compare with later ones sets ``sums_from`` to the time: the beat in progress began before it.
+        """
         return self._beaten_s, self._burnt_s
 
     def idle_share(self, since: tuple[float, float], took_s: float, ready_s: float) -> float | None:

@@ -128,6 +128,7 @@ class Worker:
             raise EOFError from error
         for frame in self.inbox.frames():
             if frame.kind == wire.READY:
+                self.server.proven = True
                 self.pid = frame.number
             yield frame
 
@@ -347,6 +348,11 @@ def status() -> dict[str, Any]:
 def server_age_s() -> float | None:
     """Seconds since the fork server was started, which makes workers cost milliseconds; ``None``: there is none."""
     return perf_counter() - _fleet.server_since if _fleet.server is not None else None
+
+
+def has_forked() -> bool:
+    """Whether a worker of the present fork server has been up."""
+    return _fleet.server is not None and _fleet.server.proven
 
 
 def worker_bytes() -> int | None:

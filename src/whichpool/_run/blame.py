@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from whichpool._records import Failure
     from whichpool._run.work import Work
 
 
@@ -28,6 +29,17 @@ def describe(index: int, item: Any, of_items: bool) -> str:
     if of_items:
         return f"raised by the iterable, when item {index} was asked for"
     return f"raised by item {index}: {short_repr(item)}"
+
+
+def failure(index: int, item: Any, error: BaseException, text: str) -> Failure:
+    """What stands for a failed item where failures are returned; ``text``: its traceback, if not that of ``error``."""
+    from whichpool._records import Failure
+
+    if not text:
+        import traceback
+
+        text = "".join(traceback.format_exception(error))
+    return Failure(index, short_repr(item), error, text)
 
 
 def remember(error: BaseException, results: Any) -> None:

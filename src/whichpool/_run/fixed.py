@@ -20,10 +20,8 @@ __all__ = ["Fixed", "shared_write"]
 
 # A step with worker processes but nothing else to do waits at most so long for their sockets.
 LONGEST_STEP_S = 0.050
-# Shares of the time that a first worker usually takes, in which a fork server is sure to be still starting, and after
-# which it is sure to be up. Guesses.
+# Share of the time that a first worker usually takes, in which a fork server is sure to be still starting. A guess.
 SURELY_BOOTING = 0.5
-SURELY_UP = 2.0
 
 
 class Fixed:
@@ -116,7 +114,7 @@ class Fixed:
             if self._asked_at is None:
                 self._note_asked()
             job_bytes = self.pack_job()
-            run.crew = Processes(
+            crew = Processes(
                 run.work,
                 job_bytes,
                 Sizer(run.profile),
@@ -126,9 +124,13 @@ class Fixed:
             )
             if run.open_ended or not run.caller_helps or run.options.plan == "auto":
                 # Not the caller's own thread will serve it: others must be able to wake who does.
-                run.crew.let_wake()
-                run.work.on_change = run.crew.wake
-                run.work.on_arrival = run.crew.offer
+                try:
+                    crew.let_wake()
+                except OSError as error:  # too many open files
+                    raise CannotStart(str(error)) from error
+                run.work.on_change = crew.wake
+                run.work.on_arrival = crew.offer
+            run.crew = crew
         run.crew.hire(processes)
 
     def pack_job(self) -> bytes:
@@ -166,12 +168,12 @@ class Fixed:
         """Workers are asked for now, or were when the fork server was started for them a moment ago."""
         from whichpool._pools import fleet
 
-        age_s, first_s = fleet.server_age_s(), costs.load().first_worker_s
+        age_s = fleet.server_age_s()
         self._warm = fleet.idle_count() > 0
-        self._cold = age_s is None or age_s < SURELY_BOOTING * first_s
+        self._cold = age_s is None or age_s < SURELY_BOOTING * costs.load().first_worker_s
         self._asked_at = perf_counter() - (age_s or 0.0 if self._cold else 0.0)
-        # Neither the one cost nor the other is seen in a server that is about to be up.
-        self._unclear = age_s is not None and not self._cold and age_s < SURELY_UP * first_s
+        # A server that may be up by now shows neither the one cost nor the other.
+        self._unclear = not self._cold and not fleet.has_forked()
 
     def note_start(self) -> None:
         """The first worker is up: remember what that took, for the next decision."""

@@ -377,13 +377,17 @@ class Governor(Fixed):
             run.crew.hire(processes)
             run.crew.feed(processes, threads)
         else:
-            if run.crew is not None:
-                run.crew.feed(0, 1)
             try:
                 threads = run.set_threads(threads)
             except RuntimeError as error:
                 self.ruled_out["threads"] = f"no thread can be started: {error}"
+                if run.open_ended:  # the caller's thread runs nothing: without the workers nobody would
+                    if run.crew is None or run.crew.lost is not None:
+                        raise
+                    return
                 threads = 1
+            if run.crew is not None:
+                run.crew.feed(0, 1)
             run.inline_open = run.caller_helps or threads == 1
             run.work.caller_signal.set()
         if (processes, threads) == run.plan:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from whichpool._measure.gil import Heart
     from whichpool._measure.profile import Profile
     from whichpool._pools.base import Batch, Hub
 
@@ -47,13 +48,35 @@ def has_turn() -> bool:
 
 
 class Window:
-    """What batches took since the heart's sums were ``began``."""
+    """A time in which the heart watched this thread run batches, one after another.
 
-    __slots__ = ("began", "ready_s", "took_s", "wait_s")
+    Args:
+        heart: The heart's sums when it began.
+        wall_s: The clock then.
+        cpu_s: The thread's CPU clock then.
+    """
 
-    def __init__(self, began: tuple[float, float]) -> None:
-        self.began = began
-        self.took_s = self.ready_s = self.wait_s = 0.0
+    __slots__ = ("batch_cpu_s", "cpu_s", "heart", "ready_s", "took_s", "wait_s", "wall_s")
+
+    def __init__(self, heart: tuple[float, float], wall_s: float, cpu_s: float) -> None:
+        self.heart, self.wall_s, self.cpu_s = heart, wall_s, cpu_s
+        # Of the batches: seconds, CPU seconds, seconds without a core, and the rest, which looks like waiting.
+        self.took_s = self.batch_cpu_s = self.ready_s = self.wait_s = 0.0
+
+    def true_share(self, heart: Heart) -> float | None:
+        """Of what looks like the batches' waiting, the part that was; ``None``: it was not watched for long enough.
+
+        The heart sees all that the thread does: what it did between the batches (the consumer's work, the iterable's)
+        is taken off, and where that was the most of it nothing is said of the batches.
+        """
+        whole_s = perf_counter() - self.wall_s
+        idle = heart.idle_share(self.heart, whole_s, self.ready_s)
+        if idle is None:
+            return None
+        if not self.wait_s or self.took_s < whole_s / 2:
+            return 1.0
+        between_s = max(whole_s - self.took_s - (thread_time() - self.cpu_s - self.batch_cpu_s), 0.0)
+        return min(max(idle * whole_s - between_s, 0.0) / self.wait_s, 1.0)
 
 
 class Runner:
@@ -68,7 +91,7 @@ class Runner:
         self._numpy = hub.job.numpy
         self.size = 1
         self.began: float | None = None  # when the batch in progress began; None: none is
-        self.cpu_at_start = 0.0
+        self.cpu_at_start = self._began_s = 0.0
         self.ident = get_ident()
         self.native_id = get_native_id()
         self._delay = run_delay_clock()
@@ -77,7 +100,7 @@ class Runner:
         self._owed_s = 0.0
         self.heart = profile.heart
         self.heart_at_start = profile.heart.sums
-        self._window = Window(profile.heart.sums)
+        self._window: Window | None = None
         self._true_share = 1.0  # of what looks like waiting: what was not waiting for whichpool
         self.sampler: Callable[[Any], Callable[[], None]] | None = None
 
@@ -90,9 +113,8 @@ class Runner:
         look_after = self.sampler(items[0]) if self.sampler is not None else None
         alone = self._alone()
         process = process_time()
-        self.heart_at_start = self.heart.sums
-        self.cpu_at_start = cpu = thread_time()
-        self.began = wall = perf_counter()
+        self._begin()
+        cpu, wall = self.cpu_at_start, self._began_s
         try:
             if self._seed is not None:
                 self._run_seeded(batch, values)
@@ -130,8 +152,8 @@ class Runner:
     def run_through(self, through: Callable[[int, Callable[[Any], Any]], int]) -> None:
         """As `run`, where items are taken one by one while they are run (`Work.run_through`)."""
         n = self.size
-        self.cpu_at_start = cpu = thread_time()
-        self.began = began = perf_counter()
+        self._begin()
+        cpu, began = self.cpu_at_start, self._began_s
         try:
             ran = through(n, self._call)
         finally:
@@ -144,8 +166,8 @@ class Runner:
 
     def timed(self, item: Any) -> Any:
         """One call, measured."""
-        self.cpu_at_start = cpu = thread_time()
-        self.began = began = perf_counter()
+        self._begin()
+        cpu, began = self.cpu_at_start, self._began_s
         try:
             return self._call(item)
         finally:
@@ -159,6 +181,14 @@ class Runner:
         """The function of one item."""
         return self._call
 
+    def _begin(self) -> None:
+        """A batch begins now."""
+        self.heart_at_start = self.heart.sums
+        self.cpu_at_start = thread_time()
+        self.began = self._began_s = perf_counter()
+        if self._window is None and self.ident == self._hub.caller:
+            self.heart.sums_from = self._began_s
+
     def _own_s(self, took_s: float, cpu_s: float, watched: bool = True) -> float:
         """The part of a batch's time that is the function's own: computing, and waiting for what is not whichpool.
 
@@ -169,17 +199,20 @@ class Runner:
         """
         ready_s = self._ready_s(took_s)
         wait_s = max(took_s - ready_s - cpu_s, 0.0)
-        if watched and self.ident == self._hub.caller:
-            window = self._window
-            window.took_s += took_s
-            window.ready_s += ready_s
-            window.wait_s += wait_s
-            idle = self.heart.idle_share(window.began, window.took_s, window.ready_s)
-            if idle is not None:
-                self._true_share = min(idle * window.took_s / window.wait_s, 1.0) if window.wait_s else 1.0
-                self._window = Window(self.heart.sums)
-            wait_s *= self._true_share
-        return cpu_s + wait_s
+        if not watched or self.ident != self._hub.caller:
+            self._window = None
+            return cpu_s + wait_s
+        window = self._window
+        if window is None:
+            window = self._window = Window(self.heart_at_start, self._began_s, self.cpu_at_start)
+        window.took_s += took_s
+        window.batch_cpu_s += cpu_s
+        window.ready_s += ready_s
+        window.wait_s += wait_s
+        share = window.true_share(self.heart)
+        if share is not None:
+            self._true_share, self._window = share, None
+        return cpu_s + wait_s * self._true_share
 
     def _ready_s(self, took_s: float) -> float:
         """Of this batch's time, what the thread spent ready to run but without a core.

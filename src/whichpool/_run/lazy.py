@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from _collections_abc import Iterator  # what `collections.abc` is made of, without `collections`
 
-from whichpool._run.run import LOOP
 from whichpool._worker.calls import NOTHING
 
 TYPE_CHECKING = False
@@ -35,21 +34,21 @@ class Lazy(Iterator["R"]):
         return self
 
     def __next__(self) -> R:
-        streak = self._streak
-        if streak is not None:
-            try:
-                given: Any = next(streak, NOTHING)
-            except BaseException:
-                self._run.abort()
-                raise
-            if given is not NOTHING:
-                return given  # type: ignore[no-any-return]
-            self._streak = None
         ready = self._ready
-        if not ready:
-            self._fill()
+        while True:
             if self._streak is not None:
-                return self.__next__()
+                try:
+                    given: Any = next(self._streak, NOTHING)
+                except BaseException:
+                    self._run.abort()
+                    raise
+                if given is not NOTHING:
+                    return given  # type: ignore[no-any-return]
+                self._streak = None
+            if not ready:
+                self._fill()
+            if self._streak is None:
+                break
         value: R = ready.popleft()
         if self._run.work.pace.starved:
             self._run.work.consumed()
@@ -81,8 +80,7 @@ class Lazy(Iterator["R"]):
                 if run.may_go_through():
                     self._streak = run.streak()
                     return
-                run.help(once=True)
-                if not ready and work.is_open() and not (run.plan == LOOP and run.inline_open):
+                if not run.help(once=True) and not ready and work.is_open():
                     work.caller_signal.wait(run.progress_due())
                 run.tell()
         except StopIteration:

@@ -6,11 +6,11 @@ nothing, and beats until there is something to gain.
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from time import perf_counter, process_time
 
+from whichpool._host import look
 from whichpool._host.clocks import thread_cpu_clock
 from whichpool._pools.base import Signal
 
@@ -110,9 +110,7 @@ def _start_early(run: Run) -> None:
     It takes as long as it takes here to load what decides. Nobody's work is touched: a server without workers is a bare
     interpreter, and the next run finds it.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    if cores < 2 or run.options.limit == 1 or run.only_watch or os.environ.get("WHICHPOOL_WORKER"):
+    if not run.work.is_open() or run.options.limit == 1 or run.only_watch:
         return
     share, each = run.profile.heart.share, run.profile.call_s
     if each is None:
@@ -122,12 +120,16 @@ def _start_early(run: Run) -> None:
         )  # a call that runs may take as long again
     if (share is not None and share <= 0.5) or each * (run.work.remaining or 0) < EARLY_AHEAD_S:
         return
-    from whichpool._pools import fleet
-
+    host = look()
+    multiprocessing = sys.modules.get("multiprocessing")
+    if host.cores < 2 or host.nested or (multiprocessing and multiprocessing.parent_process() is not None):
+        return
     try:
+        from whichpool._pools import fleet
+
         fleet.start_server()
-    except fleet.CannotStart:
-        pass  # whoever wants workers in the end hears it
+    except Exception:  # nobody has asked for it yet; who does hears what is the matter
+        pass
 
 
 def wake(run: Run) -> None:

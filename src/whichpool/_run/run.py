@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock, start_new_thread
 from contextvars import copy_context
+from sys import version_info
 from time import perf_counter
 
 from whichpool._measure.profile import Profile
@@ -176,7 +177,10 @@ class Run:
             if what == "serve":
                 self._go_on_as_thread(self.governed.serve)
             else:
-                # A bare thread while it only listens: most runs are over before `threading` would have been imported.
+                if version_info < (3, 13):
+                    # Imported on another thread, it would take that for the program's main thread.
+                    import threading  # noqa: F401
+                # A bare thread while it only listens: most runs are over before a proper one would have started.
                 start_new_thread(self._listen, ())
         except RuntimeError as error:  # a limit was reached, or the interpreter is ending
             self._governor_ended = None
@@ -270,6 +274,8 @@ class Run:
                 raise
             refusal = f": {error}"
         missing = own - self.threads.count
+        if missing == threads - 1 and own == threads and not self.open_ended:
+            self.threads.resize(0)  # one thread is the loop, and the caller's own thread runs that
         if missing > 0:
             note = f"{threads} threads were wanted, and the system starts no more than {threads - missing}{refusal}"
             if note not in self.notes:
@@ -305,32 +311,34 @@ class Run:
         self.finish()
         self.raise_error()
 
-    def help(self, once: bool = False) -> None:
-        """Run items on the caller's thread, as long as there are any for it."""
+    def help(self, once: bool = False) -> bool:
+        """Run items on the caller's thread, as long as there are any for it; returns whether there were."""
         runner = self.runner
         if runner is None:
             if not self.inline_open and not self.work.has_local:
-                return
+                return False
             self.runner = runner = Runner(self.work, self.profile, self._is_loop)
             self.runners.append(runner)
-        work = self.work
+        work, helped = self.work, False
         while True:
             if self.caller_helps and self.may_go_through():
                 runner.run_through(work.run_through)
+                helped = True
                 if not work.is_open():
-                    return
+                    return helped
                 continue
             batch = work.take(runner.size) if self.inline_open else work.take_local(1)
             if batch is None:
-                return
+                return helped
             runner.run(batch)
+            helped = True
             if self.chore is not None:
                 chore, self.chore = self.chore, None
                 chore()
             if self._progress is not None:
                 self.tell()
             if once:
-                return
+                return helped
 
     def may_go_through(self) -> bool:
         """Whether the caller's thread should take items one by one while it runs them: short calls, in the loop."""

@@ -18,7 +18,7 @@ from itertools import islice
 from whichpool._pools.base import Batch, Signal
 from whichpool._run.pace import Pace
 from whichpool._run.sinks import ListSink
-from whichpool._worker.calls import NOTHING, short_repr
+from whichpool._worker.calls import NOTHING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -241,11 +241,15 @@ class Work:
         """As `run_through`, but each result is given to the consumer before the next item is taken.
 
         ``timed`` is ``call`` with a clock, for the first item: what the consumer does in between must not be measured.
+        Gives nothing while earlier items are elsewhere: their results come first.
         """
         count = 0
         error: BaseException | None = None
         of_items, item = True, None
         with self._pull_lock:
+            with self._lock:
+                if self._running or self._returned or self._local or self.sink.waiting:
+                    return
             try:
                 run = timed
                 for item in islice(self._items, most):
@@ -279,10 +283,11 @@ class Work:
 
     @property
     def goes_through(self) -> bool:
-        """Whether `run_through` or `streak` is how the loop should go on: nothing came back, nothing limits it."""
+        """Whether `run_through` or `streak` is how the loop should go on: nothing is elsewhere, nothing limits it."""
         return (
             self.length is None
             and self._feeder is None
+            and not self._running
             and not self._returned
             and self._limit is None
             and not self.exhausted
@@ -386,13 +391,9 @@ class Work:
 
     def failure(self, index: int, item: Any, error: BaseException, text: str) -> Any:
         """See `Hub.failure`."""
-        from whichpool._records import Failure
+        from whichpool._run.blame import failure
 
-        if not text:
-            import traceback
-
-            text = "".join(traceback.format_exception(error))
-        return Failure(index, short_repr(item), error, text)
+        return failure(index, item, error, text)
 
     def count_failures(self, n: int) -> None:
         """So many failures stand in results that were put."""
@@ -440,10 +441,9 @@ class Work:
         """Have so many parked threads (all of them, by default) ask for work again, and the workers' server too."""
         if self._feeder is not None and not self.is_open():
             self._feeder.go_on()
-        if self._parked:
-            woken, self._parked = self._parked[:most], self._parked[most:] if most is not None else []
-            for signal in woken:
-                signal.set()
+        for signal in self._parked[:most]:
+            signal.set()
+        del self._parked[:most]
         if self.on_change is not None and (self.finished or self._returned or self.closed):
             self.on_change()
 

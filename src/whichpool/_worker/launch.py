@@ -71,9 +71,17 @@ class ForkServer:
             raise NoServer(
                 "sys.executable is empty: this Python is embedded, and its interpreter is not known"
             )
-        ours, theirs = socket.socketpair()
-        # dup2 onto a number that the parent already has as close-on-exec: free in the child, inheritable only there.
-        number = os.dup(theirs.fileno())
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # too many open files
+            raise NoServer(f"no sockets for a fork server can be had: {error}") from error
+        try:
+            # dup2 onto a number that the parent has as close-on-exec: free in the child, inheritable only there.
+            number = os.dup(theirs.fileno())
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            raise NoServer(f"no sockets for a fork server can be had: {error}") from error
         root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         code = f"import sys; sys.path.append({root!r}); from whichpool._worker.server import main; main({number})"
         argv = [sys.executable, *interpreter_flags(), "-P", "-c", code]
@@ -98,6 +106,7 @@ class ForkServer:
         self._token = 0
         self._data = b""
         self._preloaded = False
+        self.proven = False  # a worker of it has been up
         self.pids: dict[int, int] = {}
         self.ended: dict[int, int] = {}
         self.owner = os.getpid()

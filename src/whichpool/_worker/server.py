@@ -33,6 +33,8 @@ BORN, DEAD, FAILED = 1, 2, 3
 GRACE_S = 0.1
 # With no worker left and nothing asked for so long, the server ends.
 IDLE_S = 300.0
+# The same for one that was never asked for a worker: started while whichpool decided, and not wanted.
+UNASKED_S = 10.0
 
 
 def main(fd: int) -> None:
@@ -49,11 +51,12 @@ def main(fd: int) -> None:
     children: dict[int, int] = {}  # pid -> token
     gc.collect()
     gc.freeze()  # what was loaded so far stays shared between the workers
+    asked = False
     poller = poll()
     poller.register(control, POLLIN)
     poller.register(woken, POLLIN)
     while True:
-        readable = {number for number, _ in poller.poll(IDLE_S * 1000)}
+        readable = {number for number, _ in poller.poll((IDLE_S if asked else UNASKED_S) * 1000)}
         if not readable and not children:
             return
         if woken in readable:
@@ -75,6 +78,7 @@ def main(fd: int) -> None:
         elif what == PRELOAD:
             from . import byvalue  # noqa: F401  (so that all workers share it)
         elif what == FORK:
+            asked = True
             try:
                 pid = os.fork()
             except OSError as error:
