@@ -18,7 +18,7 @@ WORTH_SAYING = 0.01
 
 def no_verdict(plan: Plan, forced: bool) -> Verdict:
     """The verdict where nothing was measured."""
-    reason = f"{plan} was asked for" if forced else "the work was over before anything was worth measuring"
+    reason = f"the caller asked for {plan}" if forced else "the work was over before anything was worth measuring"
     return Verdict(plan, reason, rows=(PlanRow(plan, None, "not measured", None),))
 
 
@@ -54,7 +54,7 @@ def verdict(
     left_as_is = over and not forced and margin is not None and margin < 0.95
     if left_as_is and runner_up is not None:
         parts.append(
-            f"the work was over before {runner_up.plan} ({_reach(runner_up)}) could pay for a change"
+            f"the work was over before a change to {runner_up.plan} could pay, which can do {_reach(runner_up)}"
         )
     elif forced and best.plan.kind != chosen.kind and margin is not None and margin < 1:
         parts.append(f"{best.plan} could do {_reach(best)}")
