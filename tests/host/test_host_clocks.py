@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -24,10 +24,13 @@ class Other:
     def __init__(self) -> None:
         self.go, self.done, self.end = threading.Event(), threading.Event(), False
         self.used_s = 0.0
+        self.clock: Callable[[], float] | None = None
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
+        self.compute()
 
     def _run(self) -> None:
+        self.clock = clocks.own_cpu_clock()
         while True:
             self.go.wait()
             self.go.clear()
@@ -68,8 +71,7 @@ def other() -> Iterator[Other]:
 
 @needs_clock
 def test_it_runs_while_the_other_thread_computes(other: Other) -> None:
-    assert other.thread.ident is not None
-    read = clocks.thread_cpu_clock(other.thread.ident)
+    read = other.clock
     assert read is not None
     before = read()
     other.compute()
@@ -79,8 +81,7 @@ def test_it_runs_while_the_other_thread_computes(other: Other) -> None:
 
 @needs_clock
 def test_it_stands_while_this_thread_computes(other: Other) -> None:
-    assert other.thread.ident is not None
-    read = clocks.thread_cpu_clock(other.thread.ident)
+    read = other.clock
     assert read is not None
     other.compute()
     before, start = read(), time.thread_time()
@@ -91,8 +92,7 @@ def test_it_stands_while_this_thread_computes(other: Other) -> None:
 
 @needs_clock
 def test_it_stays_where_it_was_when_the_thread_has_ended(other: Other) -> None:
-    assert other.thread.ident is not None
-    read = clocks.thread_cpu_clock(other.thread.ident)
+    read = other.clock
     assert read is not None
     other.compute()
     last = read()
@@ -100,7 +100,6 @@ def test_it_stays_where_it_was_when_the_thread_has_ended(other: Other) -> None:
     wait_for_the_kernel(other.thread)
     assert last <= read() <= last + 0.02
     assert read() == read()
-    assert clocks.thread_cpu_clock(other.thread.ident) is None
 
 
 @needs_clock
@@ -114,7 +113,7 @@ def test_it_never_goes_backwards_nor_fails(monkeypatch: pytest.MonkeyPatch) -> N
         return reading
 
     monkeypatch.setattr(time, "clock_gettime", clock_gettime)
-    read = clocks.thread_cpu_clock(threading.get_ident())
+    read = clocks.own_cpu_clock()
     assert read is not None
     assert [read() for _ in range(5)] == [2.0, 2.0, 2.0, 3.0, 3.0]
 
@@ -125,25 +124,20 @@ def test_a_clock_that_fails_at_once_is_none(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(time, "clock_gettime", refuse)
-    assert clocks.thread_cpu_clock(threading.get_ident()) is None
+    assert clocks.own_cpu_clock() is None
 
 
 @needs_clock
 def test_it_agrees_with_the_threads_own_clock() -> None:
-    read = clocks.thread_cpu_clock(threading.get_ident())
+    read = clocks.own_cpu_clock()
     assert read is not None
     first, own, last = read(), time.thread_time(), read()
     assert first <= own <= last
 
 
-@pytest.mark.parametrize("ident", [0, 1, -1, 2**62])
-def test_an_ident_of_no_thread_is_refused(ident: int) -> None:
-    assert clocks.thread_cpu_clock(ident) is None
-
-
 def test_systems_without_such_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(time, "pthread_getcpuclockid", raising=False)
-    assert clocks.thread_cpu_clock(threading.get_ident()) is None
+    assert clocks.own_cpu_clock() is None
 
 
 def test_tick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,9 @@ WORTH_SAYING = 0.01
 
 def no_verdict(plan: Plan, forced: bool) -> Verdict:
     """The verdict where nothing was measured."""
-    reason = f"the caller asked for {plan}" if forced else "the work was over before anything was worth measuring"
+    reason = (
+        f"the caller asked for {plan}" if forced else "the work was over before anything was worth measuring"
+    )
     return Verdict(plan, reason, rows=(PlanRow(plan, None, "not measured", None),))
 
 

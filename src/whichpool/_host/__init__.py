@@ -17,7 +17,7 @@ import time
 
 TYPE_CHECKING = False  # `typing.TYPE_CHECKING` without the cost of importing typing
 if TYPE_CHECKING:
-    from whichpool._host.clocks import thread_clock_tick_s, thread_cpu_clock
+    from whichpool._host.clocks import own_cpu_clock, thread_clock_tick_s
     from whichpool._host.cores import (
         affinity_cores,
         effective_cores,
@@ -39,15 +39,15 @@ __all__ = [
     "look",
     "machine_cores",
     "override_cores",
+    "own_cpu_clock",
     "quota_cores",
     "record",
     "resident_bytes",
     "thread_clock_tick_s",
-    "thread_cpu_clock",
 ]
 
 _WHERE = {
-    **dict.fromkeys(["thread_clock_tick_s", "thread_cpu_clock"], "clocks"),
+    **dict.fromkeys(["own_cpu_clock", "thread_clock_tick_s"], "clocks"),
     **dict.fromkeys(
         ["affinity_cores", "effective_cores", "machine_cores", "override_cores", "quota_cores"],
         "cores",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from _thread import get_ident
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,29 +16,25 @@ WINDOWS_TICK_S = 0.015625
 """Seconds in which a thread's CPU clock advances on Windows: 64 times a second, whatever it states."""
 
 
-def thread_cpu_clock(ident: int) -> Callable[[], float] | None:
-    """Make a clock that reads the CPU seconds of another thread of this process.
+def own_cpu_clock() -> Callable[[], float] | None:
+    """Make a clock that reads the CPU seconds of the calling thread, for any thread of this process to read.
 
-    The clock's identity is resolved here, at once, and the thread must be alive: the C library reads the
-    thread's own record, which is gone when the thread is. Idents that are no living Python thread are
-    refused. After the thread has ended the clock stays at what it last read, and it never goes backwards.
-
-    Args:
-        ident: What ``threading.get_ident`` returned in that thread.
+    It is made by the thread itself, which is sure to be alive: the C library reads the thread's own record, which is
+    gone when the thread is. (To ask the interpreter whether another thread lives, by ``sys._current_frames``, can stop
+    CPython 3.11 for good: it may collect garbage while it holds the lock that threads need to start and to end;
+    python/cpython#106883.) After the thread has ended the clock stays at what it last read, and it never goes
+    backwards.
 
     Returns:
         A function without arguments that gives seconds since the thread began (0.3-0.6 us a call on 2-core
-        Linux); ``None`` where no such clock exists (macOS, Windows), or where the thread has ended.
+        Linux); ``None`` where no such clock exists (macOS, Windows).
     """
     resolve: Callable[[int], int] | None = getattr(time, "pthread_getcpuclockid", None)
     clock_gettime: Callable[[int], float] | None = getattr(time, "clock_gettime", None)
     if resolve is None or clock_gettime is None:
         return None
-    # Asking the C library about a thread that has ended may end the process, so ask the interpreter first.
-    if ident not in sys._current_frames():
-        return None
     try:
-        clock_id = resolve(ident)
+        clock_id = resolve(get_ident())
         last = clock_gettime(clock_id)
     except OSError:
         return None

@@ -8,7 +8,7 @@ from time import perf_counter, process_time, thread_time
 from whichpool._host import gil_enabled, look
 from whichpool._pools.base import CannotStart
 from whichpool._run.fixed import LONGEST_STEP_S, Fixed, shared_write
-from whichpool._run.listen import caller_clock, waits
+from whichpool._run.listen import waits
 from whichpool._worker.calls import short_repr
 from whichpool._worker.delay import run_delay_clock
 from whichpool.errors import CannotTravel
@@ -129,7 +129,7 @@ class Governor(Fixed):
         self._item_looks = ITEM_LOOKS
         self._item_hazards: list[Hazard] = []
         self._own_cpu = thread_time()
-        self._cpu = caller_clock(run)
+        self._cpu = run.caller_cpu
         self._cpu_began = (process_time(), self._cpu() if self._cpu is not None else 0.0)
         self._delay: Callable[[], float] | None = None
         self._guard_due = 0.0

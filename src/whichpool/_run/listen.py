@@ -11,13 +11,10 @@ from importlib import import_module
 from time import perf_counter, process_time
 
 from whichpool._host import look
-from whichpool._host.clocks import thread_cpu_clock
 from whichpool._pools.base import Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from whichpool._run.run import Run
 
 # Seconds of work that must lie ahead before it is worth deciding about, and that must have been listened to: with the
@@ -54,7 +51,7 @@ WAITING = 0.3
 def listen(run: Run) -> bool:
     """Beat until the run is over (False) or a decision is worth its cost (True)."""
     heart = run.profile.heart
-    cpu = caller_clock(run)
+    cpu = run.caller_cpu
     began = perf_counter()
     cpu_began = cpu() if cpu is not None else process_time()
     read = cpu if cpu is not None else process_time
@@ -97,11 +94,6 @@ def waits(run: Run) -> bool:
     if demand is None:
         return run.seen_waiting
     return demand.wait_s > ONLY_WAITS * demand.call_s
-
-
-def caller_clock(run: Run) -> Callable[[], float] | None:
-    """The CPU clock of the thread that runs the items in the loop, read from outside; ``None``: it cannot be."""
-    return thread_cpu_clock(run.work.caller)
 
 
 def _start_early(run: Run) -> None:

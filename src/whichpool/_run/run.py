@@ -7,7 +7,7 @@ the caller's thread itself serves them. Modules that are not needed for a plain 
 
 from __future__ import annotations
 
-from _thread import allocate_lock, start_new_thread
+from _thread import allocate_lock, get_ident, start_new_thread
 from contextvars import copy_context
 from sys import version_info
 from time import perf_counter
@@ -80,6 +80,7 @@ class Run:
         self.work.pace.weigh = lambda: profile.payload_bytes
         self.plan: tuple[int, int] = LOOP
         self.steps: list[tuple[float, tuple[int, int], str]] = []
+        self.caller_cpu: Callable[[], float] | None = None  # the CPU clock of the thread that runs the loop
         self.runner: Runner | None = None
         self.runners: list[Runner] = []
         self.inline_open = True
@@ -130,6 +131,10 @@ class Run:
             self._enter(LOOP, "every run begins as the loop")
             if self.open_ended:
                 self.set_threads(1)
+            else:
+                from whichpool._host.clocks import own_cpu_clock
+
+                self.caller_cpu, self.work.caller = own_cpu_clock(), get_ident()
             self._start_governor("watch")
             return
         plan = self.fixed_plan(options.plan)
