@@ -36,6 +36,8 @@ MOST_ITEMS = 65_536
 
 # The time without a core is read so often at the most.
 DELAY_EVERY_S = 0.010
+# And after a time between two batches in which the thread did something else. Seconds: one batch.
+GAP_S = 0.001
 
 # Seeded calls take turns: the global random generators are one per process. A call that has its turn may make seeded
 # calls of its own, in the loop.
@@ -91,7 +93,7 @@ class Runner:
         self._numpy = hub.job.numpy
         self.size = 1
         self.began: float | None = None  # when the batch in progress began; None: none is
-        self.cpu_at_start = self._began_s = 0.0
+        self.cpu_at_start = self._began_s = self._ended_s = 0.0
         self.ident = get_ident()
         self.native_id = get_native_id()
         self._delay = run_delay_clock()
@@ -186,6 +188,9 @@ class Runner:
         self.heart_at_start = self.heart.sums
         self.cpu_at_start = thread_time()
         self.began = self._began_s = perf_counter()
+        if self._began_s - self._ended_s > GAP_S:
+            # The consumer's work, or the iterable's: what it spent without a core is not the function's.
+            self._delay_read, self.delay_at_start = self._began_s, self._delay()
         if self._window is None and self.ident == self._hub.caller:
             self.heart.sums_from = self._began_s
 
@@ -197,6 +202,7 @@ class Runner:
             cpu_s: Its CPU.
             watched: Whether nothing else ran items meanwhile; then, on the caller's thread, the heart watched it.
         """
+        self._ended_s = self._began_s + took_s
         ready_s = self._ready_s(took_s)
         wait_s = max(took_s - ready_s - cpu_s, 0.0)
         if not watched or self.ident != self._hub.caller:
