@@ -93,7 +93,8 @@ class Runner:
         self._numpy = hub.job.numpy
         self.size = 1
         self.began: float | None = None  # when the batch in progress began; None: none is
-        self.cpu_at_start = self._began_s = self._ended_s = 0.0
+        self.cpu_at_start = self._began_s = 0.0
+        self._ended_s = perf_counter()
         self.ident = get_ident()
         self.native_id = get_native_id()
         self._delay = run_delay_clock()
