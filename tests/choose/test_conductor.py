@@ -275,3 +275,16 @@ def test_the_verdict_before_anything_is_known() -> None:
     verdict = Conductor(HOST).verdict(view(None, done=1, remaining=0))
     assert verdict.plan == Plan.LOOP
     assert verdict.rows[0].limit == "not measured"
+
+
+def test_long_calls_of_late_do_not_turn_python_into_computing_without_the_gil() -> None:
+    """The newest calls are longer than those that were counted: no reason to believe that they left the GIL free."""
+    ledger = Ledger()
+    ledger.note(
+        Plan(2, 1), Progress(0.3, 20, 60.0, 70.0), 63.0, 0.0, waits=False
+    )  # so 33 ms under the GIL at most
+    lately = replace(PYTHON, gil_s=0.100)
+    assert ledger.reconcile(lately).gil_s >= 0.075
+    assert ledger.reconcile(lately).call_s == pytest.approx(lately.call_s)
+    a_little = replace(PYTHON, gil_s=0.036)
+    assert ledger.reconcile(a_little).gil_s == pytest.approx(2 / 60)
