@@ -223,6 +223,37 @@ def nothing_left_behind(request):
         pytest.fail("left behind by this test:\n  " + "\n  ".join(lines), pytrace=False)
 
 
+class ThreadLimit:
+    """So many more threads start: of the pools of this process, or of all; and bare ones, or not."""
+
+    def __init__(self, monkeypatch):
+        from whichpool._run import run
+
+        self.left, self.pools_only, self.bare = 1 << 30, False, True
+        start, start_bare = threading.Thread.start, run.start_new_thread
+
+        def limited(thread):
+            if not self.pools_only or (thread.name.startswith("whichpool-") and thread.name[10:].isdigit()):
+                if self.left <= 0:
+                    raise RuntimeError("can't start new thread")
+                self.left -= 1
+            start(thread)
+
+        def limited_bare(function, args):
+            if not self.bare:
+                raise RuntimeError("can't start new thread")
+            return start_bare(function, args)
+
+        monkeypatch.setattr(threading.Thread, "start", limited)
+        monkeypatch.setattr(run, "start_new_thread", limited_bare)
+
+
+@pytest.fixture
+def thread_limit(monkeypatch):
+    """The limit of the system, which a test lowers."""
+    return ThreadLimit(monkeypatch)
+
+
 # --- the session --------------------------------------------------------------------------------------------
 
 _at_start: Leftovers | None = None

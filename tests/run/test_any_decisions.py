@@ -76,12 +76,14 @@ def add(a, b):
 
 @pytest.fixture
 def dice(monkeypatch, request):
-    return Dice(monkeypatch, request.node.callspec.params["seed"])
+    dice = Dice(monkeypatch, request.node.callspec.params["seed"])
+    yield dice
+    assert dice.switches > 0  # else it has shown nothing
 
 
 def job(tmp_path, seed, fails=()):
     chance = random.Random(seed)
-    n = chance.choice([200, 600])
+    n = chance.choice([400, 600])
     fn = Noted(tmp_path / "calls", seed, frozenset(fails))
     items = list(range(n)) if chance.random() < 0.5 else slowly(range(n), seed)
     limit = chance.choice([None, None, 1, 3])
@@ -118,7 +120,7 @@ def test_map_reduce(dice, tmp_path, seed):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_earliest_failure(dice, tmp_path, seed):
-    fails = random.Random(seed).sample(range(180), 3)
+    fails = random.Random(seed).sample(range(300, 400), 3)  # late enough for the dice
     fn, items, _, options = job(tmp_path, seed, fails)
     with pytest.raises(ValueError, match="raised by item") as caught:
         whichpool.map(fn, items, **options)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
-import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,8 @@ from whichpool import Plan
 from whichpool._choose.conductor import Conductor
 from whichpool._choose.records import Switch
 from whichpool._measure import gil
+from whichpool._pools import fleet
+from whichpool._run import fixed, listen
 
 
 def spin_ms(ms: float) -> float:
@@ -80,31 +83,16 @@ class Script:
         return ()
 
 
-class Refusing:
-    """So many threads of the pool start, no more."""
-
-    def __init__(self, monkeypatch, left=1 << 30):
-        self.left = left
-        start = threading.Thread.start
-
-        def limited(thread):
-            if thread.name.startswith("whichpool-") and thread.name[10:].isdigit():
-                if self.left <= 0:
-                    raise RuntimeError("can't start new thread")
-                self.left -= 1
-            start(thread)
-
-        monkeypatch.setattr(threading.Thread, "start", limited)
-
-
 def nap_now_and_then(x):
     time.sleep(0.05 if x % 97 == 96 else 0.00005)
     return x
 
 
 @pytest.mark.parametrize("threads_that_start", [0, 1, 2, 1 << 30])
-def test_imap_is_in_order_when_a_loop_of_short_calls_follows_threads(monkeypatch, threads_that_start):
-    Refusing(monkeypatch, threads_that_start)
+def test_imap_is_in_order_when_a_loop_of_short_calls_follows_threads(
+    monkeypatch, thread_limit, threads_that_start
+):
+    thread_limit.left, thread_limit.pools_only = threads_that_start, True
     Script(monkeypatch, (20, (0, 4)), (500, (0, 1)), (900, (0, 3)), (1_500, (0, 1)))
     assert list(whichpool.imap(nap_now_and_then, iter(range(3_000)))) == list(range(3_000))
 
@@ -127,14 +115,14 @@ def nap_5_ms(x):
     return x
 
 
-def test_submitted_calls_stay_with_the_workers_if_no_thread_can_be_started(monkeypatch):
-    refusing = Refusing(monkeypatch)
+def test_submitted_calls_stay_with_the_workers_if_no_thread_can_be_started(monkeypatch, thread_limit):
+    thread_limit.pools_only = True
     script = Script(monkeypatch, (3, (1, 1)), (50, (0, 1)))
     step = script.step
 
     def watched(view):
         if view.plan.processes:
-            refusing.left = 0
+            thread_limit.left = 0
         return step(view)
 
     script.step = watched
@@ -198,3 +186,78 @@ def test_quick_switching_ends_in_a_child_that_the_function_forks(monkeypatch):
         os.close(writing)
     assert len(seen) == 12
     assert {float(interval) for interval in seen} == {before}
+
+
+@pytest.mark.parametrize(
+    ("changes", "starts"),
+    [
+        ({}, True),
+        ({"share": 0.1}, False),  # it leaves the GIL free
+        ({"call_s": 0.001}, False),  # little work ahead
+        ({"cores": "1"}, False),
+        ({"nested": "1"}, False),
+        ({"limit": 1}, False),
+        ({"only_watch": True}, False),
+        ({"is_open": False}, False),
+    ],
+    ids=lambda value: str(value),
+)
+def test_the_fork_server_starts_early_only_where_workers_are_likely(monkeypatch, changes, starts):
+    monkeypatch.setenv("WHICHPOOL_CORES", changes.get("cores", "2"))
+    monkeypatch.setenv("WHICHPOOL_WORKER", changes.get("nested", "0"))
+    run = SimpleNamespace(
+        work=SimpleNamespace(is_open=lambda: changes.get("is_open", True), remaining=100),
+        options=SimpleNamespace(limit=changes.get("limit")),
+        only_watch=changes.get("only_watch", False),
+        profile=SimpleNamespace(
+            heart=SimpleNamespace(share=changes.get("share", 1.0)), call_s=changes.get("call_s", 0.010)
+        ),
+        runner=None,
+    )
+    started = []
+
+    def start_server():
+        started.append(True)
+        raise OSError(24, "Too many open files")  # nobody asked for it, so nobody hears of it
+
+    monkeypatch.setattr(fleet, "start_server", start_server)
+    listen._start_early(run)
+    assert bool(started) is starts
+
+
+@pytest.mark.parametrize(
+    ("age_s", "forked", "idle", "shows"),
+    [
+        (None, False, 0, "first_worker_s"),
+        (0.010, False, 0, "first_worker_s"),  # it still starts
+        (0.300, False, 0, None),  # it may be up, or not
+        (0.300, True, 0, "worker_s"),
+        (0.300, True, 2, None),
+    ],
+)
+def test_what_a_start_says_of_the_start_costs(monkeypatch, age_s, forked, idle, shows):
+    recorded = {}
+    monkeypatch.setattr(fixed.costs, "load", lambda: SimpleNamespace(first_worker_s=0.1))
+    monkeypatch.setattr(fixed.costs, "record", recorded.update)
+    monkeypatch.setattr(fleet, "server_age_s", lambda: age_s)
+    monkeypatch.setattr(fleet, "has_forked", lambda: forked)
+    monkeypatch.setattr(fleet, "idle_count", lambda: idle)
+    plan = fixed.Fixed(SimpleNamespace(crew=SimpleNamespace(ready=1)), (2, 1))
+    plan._note_asked()
+    plan.note_start()
+    assert list(recorded) == ([shows] if shows else [])
+    assert all(seconds >= (age_s or 0.0) for seconds in recorded.values() if shows == "first_worker_s")
+
+
+def test_the_main_thread_is_the_programs_if_threading_comes_with_the_first_map():
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}; import time, whichpool\n"
+        "assert 'threading' not in sys.modules\n"
+        "whichpool.map(time.sleep, [0.002] * 200)\n"
+        "import threading; print(threading.current_thread() is threading.main_thread())\n"
+    )
+    # Without site nothing that an environment loads by itself can bring threading.
+    done = subprocess.run(
+        [sys.executable, "-S", "-I", "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")

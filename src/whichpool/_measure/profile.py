@@ -45,9 +45,9 @@ class Profile:
     def add_local(self, calls: int, wall_s: float, cpu_s: float, process_cpu_s: float | None) -> None:
         """A batch that a thread of this process ran.
 
-        ``wall_s`` is without time spent ready to run but without a core, here and below; and without time spent waiting
-        for whichpool. ``process_cpu_s``: CPU of
-        the whole process meanwhile; ``None``: no other thread ran calls.
+        ``wall_s`` is without time spent ready to run but without a core, here and below; here also without time spent
+        waiting for whichpool. ``process_cpu_s``: CPU of the whole process meanwhile; ``None``: no other thread ran
+        calls.
         """
         self._add(calls, wall_s, cpu_s, process_cpu_s is None or process_cpu_s < BUSY * wall_s)
 

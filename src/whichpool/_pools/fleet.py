@@ -205,7 +205,6 @@ class _Fleet:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.server: ForkServer | None = None
-        self.server_since = 0.0  # when it was started, by `perf_counter`
         self.idle: list[Worker] = []
         self.over = False  # the interpreter is ending
         self.worker_bytes: int | None = None
@@ -217,7 +216,6 @@ class _Fleet:
             self.close()
         if self.server is None:
             self.server = ForkServer()
-            self.server_since = perf_counter()
         return self.server
 
     def new_worker(self) -> Worker:
@@ -347,12 +345,14 @@ def status() -> dict[str, Any]:
 
 def server_age_s() -> float | None:
     """Seconds since the fork server was started, which makes workers cost milliseconds; ``None``: there is none."""
-    return perf_counter() - _fleet.server_since if _fleet.server is not None else None
+    server = _fleet.server
+    return perf_counter() - server.since if server is not None else None
 
 
 def has_forked() -> bool:
     """Whether a worker of the present fork server has been up."""
-    return _fleet.server is not None and _fleet.server.proven
+    server = _fleet.server
+    return server is not None and server.proven
 
 
 def worker_bytes() -> int | None:

@@ -69,9 +69,8 @@ class Threads:
                 self._threads.append(thread)
                 try:
                     thread.start()
-                except (
-                    RuntimeError
-                ):  # "can't start new thread": a limit was reached, or the interpreter is ending
+                except RuntimeError:
+                    # "can't start new thread": a limit was reached, or the interpreter is ending.
                     self._threads.pop()
                     self._wanted = wanted = len(self._threads)
                     if not wanted:

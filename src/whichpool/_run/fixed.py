@@ -33,7 +33,7 @@ class Fixed:
         self.guard: Guard | None = None
         self.guarded = False
         self._asked_at: float | None = None
-        self._cold = self._warm = self._unclear = False
+        self._start_shows: str | None = None  # which start cost the workers that were asked for will show
 
     # -- bringing in workers -------------------------------------------------------------------------------------
 
@@ -169,23 +169,21 @@ class Fixed:
         from whichpool._pools import fleet
 
         age_s = fleet.server_age_s()
-        self._warm = fleet.idle_count() > 0
-        self._cold = age_s is None or age_s < SURELY_BOOTING * costs.load().first_worker_s
-        self._asked_at = perf_counter() - (age_s or 0.0 if self._cold else 0.0)
-        # A server that may be up by now shows neither the one cost nor the other.
-        self._unclear = not self._cold and not fleet.has_forked()
+        self._asked_at = perf_counter()
+        if age_s is None or age_s < SURELY_BOOTING * costs.load().first_worker_s:
+            self._start_shows = "first_worker_s"
+            self._asked_at -= age_s or 0.0
+        elif fleet.has_forked() and not fleet.idle_count():
+            self._start_shows = "worker_s"
+        else:
+            self._start_shows = None  # a worker that waits costs nothing; a server may be up by now, or not
 
     def note_start(self) -> None:
         """The first worker is up: remember what that took, for the next decision."""
         crew = self.run.crew
         if self._asked_at is not None and crew is not None and crew.ready:
-            took_s = perf_counter() - self._asked_at
-            if self._unclear:
-                pass
-            elif self._cold:
-                costs.record(first_worker_s=took_s)
-            elif not self._warm:
-                costs.record(worker_s=took_s)
+            if self._start_shows is not None:
+                costs.record(**{self._start_shows: perf_counter() - self._asked_at})
             self._asked_at = None
 
     # -- serving them --------------------------------------------------------------------------------------------

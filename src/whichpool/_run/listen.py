@@ -107,9 +107,8 @@ def _start_early(run: Run) -> None:
     share, each = run.profile.heart.share, run.profile.call_s
     if each is None:
         began = run.runner.began if run.runner is not None else None
-        each = (
-            2 * (perf_counter() - began) if began is not None else 0.0
-        )  # a call that runs may take as long again
+        # A call that runs may take as long again.
+        each = 2 * (perf_counter() - began) if began is not None else 0.0
     if (share is not None and share <= 0.5) or each * (run.work.remaining or 0) < EARLY_AHEAD_S:
         return
     host = look()

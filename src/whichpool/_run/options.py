@@ -122,13 +122,11 @@ def length_of(iterables: Iterable[Any]) -> int | None:
         return None
 
 
-def length_now(iterables: tuple[Iterable[Any], ...]) -> Callable[[], int] | None:
+def length_now(iterables: tuple[Any, ...]) -> Callable[[], int] | None:
     """What tells the length of lists, which may grow while they are iterated; ``None``: not all of these are lists."""
-    lists = [items for items in iterables if type(items) is list]
-    if not lists or len(lists) < len(iterables):
+    if any(type(items) is not list for items in iterables):
         return None
-    only = lists[0]
-    return (lambda: len(only)) if len(lists) == 1 else (lambda: min([len(items) for items in lists]))
+    return lambda: min([len(items) for items in iterables])
 
 
 def _brief(value: object) -> str:

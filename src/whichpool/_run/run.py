@@ -278,14 +278,14 @@ class Run:
             if not self.caller_helps:
                 raise
             refusal = f": {error}"
-        missing = own - self.threads.count
-        if missing == threads - 1 and own == threads and not self.open_ended:
-            self.threads.resize(0)  # one thread is the loop, and the caller's own thread runs that
-        if missing > 0:
-            note = f"{threads} threads were wanted, and the system starts no more than {threads - missing}{refusal}"
+        there_are = threads - max(own - self.threads.count, 0)
+        if there_are < threads:
+            note = f"{threads} threads were wanted, and the system starts no more than {there_are}{refusal}"
             if note not in self.notes:
                 self.notes.append(note)
-        return threads - max(missing, 0)
+            if there_are == 1 and not self.open_ended:
+                self.threads.resize(0)  # one thread is the loop, and the caller's own thread runs that
+        return there_are
 
     def enter(self, plan: tuple[int, int], reason: str) -> None:
         """From now on this plan is in force; called by who made it so."""

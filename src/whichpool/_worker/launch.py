@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+from time import perf_counter
 
 from . import server
 
@@ -106,6 +107,7 @@ class ForkServer:
         self._token = 0
         self._data = b""
         self._preloaded = False
+        self.since = perf_counter()
         self.proven = False  # a worker of it has been up
         self.pids: dict[int, int] = {}
         self.ended: dict[int, int] = {}

@@ -14,10 +14,7 @@ import os
 import signal
 import socket
 import sys
-from select import (
-    POLLIN,
-    poll,
-)  # `select` knows no descriptor above 1,023, which may be the parent's number here
+from select import POLLIN, poll
 from struct import Struct
 
 from . import main as worker
@@ -52,7 +49,7 @@ def main(fd: int) -> None:
     gc.collect()
     gc.freeze()  # what was loaded so far stays shared between the workers
     asked = False
-    poller = poll()
+    poller = poll()  # `select` knows no descriptor above 1,023, and the parent's number is kept here
     poller.register(control, POLLIN)
     poller.register(woken, POLLIN)
     while True:
