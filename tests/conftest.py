@@ -227,10 +227,10 @@ class ThreadLimit:
     """So many more threads start: of the pools of this process, or of all; and bare ones, or not."""
 
     def __init__(self, monkeypatch):
-        from whichpool._run import run
+        from whichpool._run import overseer
 
         self.left, self.pools_only, self.bare = 1 << 30, False, True
-        start, start_bare = threading.Thread.start, run.start_new_thread
+        start, start_bare = threading.Thread.start, overseer.start_new_thread
 
         def limited(thread):
             if not self.pools_only or (thread.name.startswith("whichpool-") and thread.name[10:].isdigit()):
@@ -245,7 +245,7 @@ class ThreadLimit:
             return start_bare(function, args)
 
         monkeypatch.setattr(threading.Thread, "start", limited)
-        monkeypatch.setattr(run, "start_new_thread", limited_bare)
+        monkeypatch.setattr(overseer, "start_new_thread", limited_bare)
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ class Governor(Fixed):
                 self._quick.end()
             view = self.view()
             for action in self.conductor.step(view):
-                with run.acting:
+                with run.overseer.acting:
                     if not run.only_watch and run.work.is_open():
                         self._do(action)
 
@@ -224,7 +224,7 @@ class Governor(Fixed):
         self._processes = "failed"
         self.ruled_out["processes"] = str(crew.lost)
         if run.plan[0]:
-            with run.acting:
+            with run.overseer.acting:
                 self._switch(0, 1, str(crew.lost))
 
     def _check_shared(self) -> None:

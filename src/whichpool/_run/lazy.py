@@ -39,8 +39,8 @@ class Lazy(Iterator["R"]):
             if self._streak is not None:
                 try:
                     given: Any = next(self._streak, NOTHING)
-                except BaseException:
-                    self._run.abort()
+                except BaseException as error:
+                    self._run.abort(error)
                     raise
                 if given is not NOTHING:
                     return given  # type: ignore[no-any-return]
@@ -60,34 +60,43 @@ class Lazy(Iterator["R"]):
         Raises:
             StopIteration: There are no more.
         """
+        run = self._run
+        try:
+            run.keys.listen()
+            there_is_one = self._wait()
+            run.keys.leave(tell=True)
+        except BaseException as error:
+            run.abort(error)
+            raise
+        if not there_is_one:
+            raise StopIteration
+
+    def _wait(self) -> bool:
+        """Run items, or wait while others do, until a result is there; False: there are no more."""
         run, ready = self._run, self._ready
         work = run.work
-        try:
-            if not self._begun:
-                self._begun = True
-                run.start()
-            while not ready:
-                if not work.is_open():
-                    if ready:
-                        return
-                    run.finish()
-                    try:
-                        run.raise_error()
-                    except StopIteration as error:
-                        # As in a generator (PEP 479): it must not look like the end of the results.
-                        raise RuntimeError("the function raised StopIteration") from error
-                    raise StopIteration
-                if run.may_go_through():
-                    self._streak = run.streak()
-                    return
-                if not run.help(once=True) and not ready and work.is_open():
-                    work.caller_signal.wait(run.progress_due())
-                run.tell()
-        except StopIteration:
-            raise
-        except BaseException:
-            run.abort()
-            raise
+        if not self._begun:
+            self._begun = True
+            run.start()
+        while not ready:
+            if not work.is_open():
+                if ready:
+                    break
+                run.finish()
+                try:
+                    run.raise_error()
+                except StopIteration as error:
+                    # As in a generator (PEP 479): it must not look like the end of the results.
+                    raise RuntimeError("the function raised StopIteration") from error
+                return False
+            if run.may_go_through():
+                self._streak = run.streak()
+                break
+            if not run.help(once=True) and not ready and work.is_open():
+                work.caller_signal.wait(run.progress_due())
+            run.keys.check()
+            run.tell()
+        return True
 
     def close(self) -> None:
         """Drop what has not been asked for; worker processes that are still at it are ended."""

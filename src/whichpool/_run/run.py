@@ -7,15 +7,16 @@ the caller's thread itself serves them. Modules that are not needed for a plain 
 
 from __future__ import annotations
 
-from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import get_ident
 from contextvars import copy_context
-from sys import version_info
 from time import perf_counter
 
 from whichpool._measure.profile import Profile
 from whichpool._pools.base import LOOK_UP_S, Signal
 from whichpool._run.inline import Runner
+from whichpool._run.keys import Keys
 from whichpool._run.options import DEFAULT_THREADS, length_now, length_of
+from whichpool._run.overseer import Overseer
 from whichpool._run.work import Work
 from whichpool._worker.calls import ONE, STAR, Job, numpy_matters
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from whichpool._measure.gil import QuickSwitching
     from whichpool._pools.processes import Processes
     from whichpool._pools.threads import Threads
     from whichpool._records import Hazard, RunReport
@@ -92,6 +92,7 @@ class Run:
         self.context = copy_context()
         self.seen_waiting = False  # while the first call has not ended: it waits
         self.only_watch = False  # measure and judge, but stay the loop
+        self.keys = Keys()
         self.stop_signal = Signal()
         self.hazards: tuple[Hazard, ...] = ()
         self.notes: list[str] = []
@@ -99,10 +100,9 @@ class Run:
         self.threads: Threads | None = None
         self.crew: Processes | None = None
         self.governed: Any = None  # the governor, once it has taken over: it knows the verdict
-        self._governor_ended: Signal | None = None
-        self.acting = allocate_lock()  # held by the governor while it brings in workers
+        self.overseer = Overseer(self)
         self._kept_random: KeptRandom | None = None
-        self._aborted = False
+        self.aborted = False
         self._over = False
         self._report: RunReport | None = None
         self._told_s = 0.0
@@ -135,7 +135,7 @@ class Run:
                 from whichpool._host.clocks import own_cpu_clock
 
                 self.caller_cpu, self.work.caller = own_cpu_clock(), get_ident()
-            self._start_governor("watch")
+            self.overseer.watch()
             return
         plan = self.fixed_plan(options.plan)
         self._enter(plan, f"plan={options.plan!r} was asked for")
@@ -157,7 +157,7 @@ class Run:
             self.inline_open = False
         self.governed.start()
         if plan[0] and not self.caller_helps:
-            self._start_governor("serve")
+            self.overseer.serve(self.governed.serve)
 
     def fixed_plan(self, wish: PlanWish) -> tuple[int, int]:
         """The two numbers that a wish other than "auto" stands for."""
@@ -175,81 +175,6 @@ class Run:
         from whichpool._host import look
 
         return max(1, min(ceil(look().cores), most if most is not None else 1 << 30)), 1
-
-    def _start_governor(self, what: str) -> None:
-        self._governor_ended = Signal()
-        try:
-            if what == "serve":
-                self._go_on_as_thread(self.governed.serve)
-            else:
-                if version_info < (3, 13):
-                    # Imported on another thread, it would take that for the program's main thread.
-                    import threading  # noqa: F401
-                # A bare thread while it only listens: most runs are over before a proper one would have started.
-                start_new_thread(self._listen, ())
-        except RuntimeError as error:  # a limit was reached, or the interpreter is ending
-            self._governor_ended = None
-            if what == "serve":
-                raise
-            self.notes.append(f"nothing was measured, because no thread could be started: {error}")
-
-    def _listen(self) -> None:
-        worth_it = False
-        try:
-            from whichpool._run.listen import listen
-
-            worth_it = listen(self)
-        except BaseException as error:  # whatever it is, the caller must not wait for ever
-            self.work.fail(error)
-        if worth_it:
-            # From here on, and not only for the governor: `threading` alone lets go of the GIL so often while it loads
-            # that beside a function that holds it this took a third of a second.
-            from whichpool._measure.gil import QuickSwitching
-
-            quick = QuickSwitching()
-
-            def govern() -> None:
-                self._govern(quick)
-
-            try:
-                self._go_on_as_thread(govern)
-            except RuntimeError:  # as above; this thread is there
-                self._governor_main(govern)
-        elif self._governor_ended is not None:
-            self._governor_ended.set()
-
-    def _go_on_as_thread(self, what: Callable[[], object]) -> None:
-        """Go on in a proper thread: it may run the caller's code (iterables, callbacks), which may ask who it is."""
-        import threading
-
-        threading.Thread(
-            target=self._governor_main, args=(what,), name="whichpool-governor", daemon=True
-        ).start()
-
-    def _governor_main(self, what: Callable[[], object]) -> None:
-        try:
-            what()
-        except BaseException as error:  # as above
-            self.work.fail(error)
-        finally:
-            try:
-                if self._aborted:
-                    self._stop_pools()
-            finally:
-                if self._governor_ended is not None:
-                    self._governor_ended.set()
-
-    def _govern(self, quick: QuickSwitching) -> None:
-        from whichpool._run.listen import wake
-
-        try:
-            wake(self)
-            from whichpool._run.govern import Governor
-
-            self.governed = Governor(self, quick)
-            self.governed.govern()
-        finally:
-            quick.end()
 
     def _enter(self, plan: tuple[int, int], reason: str) -> None:
         self.plan = plan
@@ -300,18 +225,20 @@ class Run:
             BaseException: That of the earliest failing item, or of the iterable.
         """
         try:
+            self.keys.listen()
             self.start()
             while self.work.is_open():
                 self.help()
                 if not self.work.is_open():
                     break
-                if self.crew is not None and self._governor_ended is None:
+                if self.crew is not None and not self.overseer.at_work:
                     self.governed.serve(until=self.progress_due())
                 else:
                     self.work.caller_signal.wait(self.progress_due())
+                self.keys.check()
                 self.tell()
-        except BaseException:
-            self.abort()
+        except BaseException as error:
+            self.abort(error)
             raise
         self.finish()
         self.raise_error()
@@ -328,6 +255,7 @@ class Run:
         while True:
             if self.caller_helps and self.may_go_through():
                 runner.run_through(work.run_through)
+                self.keys.forget()
                 helped = True
                 if not work.is_open():
                     return helped
@@ -336,12 +264,14 @@ class Run:
             if batch is None:
                 return helped
             runner.run(batch)
+            self.keys.forget()
             helped = True
             if self.chore is not None:
                 chore, self.chore = self.chore, None
                 chore()
             if self._progress is not None:
                 self.tell()
+            self.keys.check()
             if once:
                 return helped
 
@@ -388,60 +318,74 @@ class Run:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """All is done: end the governor, let the workers go, wait for threads."""
+        """All is done: end the governor, let the workers go, wait for threads.
+
+        Raises:
+            KeyboardInterrupt: While a call on a thread came to its end; then nobody is waited for any more.
+        """
         if self._over:
             return
         self._over = True
-        self._end_governor(-1)
-        self._stop_pools()
+        try:
+            self.overseer.stop(-1)
+            if self.crew is not None:
+                self.keys.hold()
+                self.stop_crew()
+                self.keys.release()
+            self.stop_threads()
+        except BaseException as error:
+            self._drop(error)
+            raise
         self.wall_s = perf_counter() - self.began
         if self.governed is not None and self.work.error is None:
-            error = self.governed.last_look()
-            if error is not None:
-                self.work.fail(error)
+            wrote = self.governed.last_look()
+            if wrote is not None:
+                self.work.fail(wrote)
         self._tidy()
+        self.keys.leave(tell=True)
 
-    def abort(self) -> None:
-        """Drop everything: pending work is forgotten, worker processes are ended, nobody is waited for."""
-        if self._over:
-            return
-        self._over = self._aborted = True
+    def abort(self, error: BaseException | None = None) -> None:
+        """Drop everything: pending work is forgotten, worker processes are ended, nobody is waited for.
+
+        Args:
+            error: Why, if it is on its way to the caller.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C came meanwhile, and ``error`` is not that already.
+        """
+        if not self._over:
+            self._over = True
+            self._drop(error)
+
+    def _drop(self, error: BaseException | None) -> None:
+        self.aborted = True
+        self.keys.hold()
         self.work.close()
-        if self._end_governor(ABORT_WAIT_S):
-            self._stop_pools()
+        if self.overseer.stop(ABORT_WAIT_S):
+            self.stop_crew()
+            self.stop_threads()
         self.wall_s = perf_counter() - self.began
         self._tidy()
+        self.keys.leave(tell=not isinstance(error, KeyboardInterrupt))
 
-    def _end_governor(self, wait_s: float) -> bool:
-        ended = self._governor_ended
-        if ended is None:
-            return True
-        self.stop_signal.set()
-        with self.acting:
-            if self.crew is None and self.threads is None:
-                return True  # it has brought in nobody, and will not any more: it ends by itself
-        if self.crew is not None:
-            self.crew.wake()
-        if wait_s >= 0:
-            return ended.wait(wait_s)
-        while not ended.wait(LOOK_UP_S):
-            pass
-        return True
-
-    def _stop_pools(self) -> None:
+    def stop_crew(self) -> None:
+        """Give the worker processes back, or end them where the run was aborted."""
         if self.crew is not None:
             crew, self.crew = self.crew, None
             self.notes += crew.replaced
-            crew.stop(kill=self._aborted)
+            crew.stop(kill=self.aborted)
+
+    def stop_threads(self) -> None:
+        """Have the threads end; wait for what is in progress on them unless the run was aborted."""
         if self.threads is not None:
-            threads, self.threads = self.threads, None
-            threads.stop(wait=not self._aborted)
+            self.threads.stop(wait=not self.aborted)
+            self.threads = None
 
     def _tidy(self) -> None:
         if self._kept_random is not None:
             self._kept_random.restore()
         if self._progress is not None:
-            if not self._aborted:
+            if not self.aborted:
                 self.tell(last=True)
             if self._close_progress is not None:
                 self._close_progress()

@@ -189,8 +189,14 @@ class Stream:
         if wait and work.caller != get_ident():
             work.caller = get_ident()
         if wait:
-            while work.is_open():
-                work.caller_signal.wait(LOOK_UP_S)
+            try:
+                run.keys.listen()
+                while work.is_open():
+                    work.caller_signal.wait(LOOK_UP_S)
+                    run.keys.check()
+            except BaseException:
+                run.keys.leave(tell=False)
+                raise
             run.finish()
 
     def report(self) -> RunReport | None:

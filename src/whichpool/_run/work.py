@@ -136,10 +136,9 @@ class Work:
         return self._take_fed(most)
 
     def _take_fed(self, most: int) -> Batch | None:
-        feeder = self._feeder
-        assert feeder is not None
         with self._lock:
-            if self.closed or self.finished:
+            feeder = self._feeder
+            if self.closed or self.finished or feeder is None:
                 return None
             again = self._again(self._returned, most)
             if again is not None or self.exhausted or self.error is not None:
@@ -472,7 +471,7 @@ class Work:
     def release(self) -> None:
         """The run is over: let go of the caller's items and of what was to be done."""
         with self._lock:
-            self._items, self.length_now = iter(()), None
+            self._items, self.length_now, self._feeder = iter(()), None, None
             self.last_item = self.last_values = None
             self._running.clear()
             self._returned.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from _thread import interrupt_main
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 import whichpool
-from whichpool.cli.endings import FAILED, INTERRUPTED, TERMINATED, USAGE, Ending, Terminated
+from whichpool.cli.endings import FAILED, INTERRUPTED, TERMINATED, USAGE, Ending
 from whichpool.cli.standard import output, printing, talking
 from whichpool.cli.talk import say
 
@@ -57,12 +58,13 @@ class App(_Parsed, click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and take what click would report as its own, in its own way."""
+        asked: list[int] = []  # to end, by these signals
         try:
-            with _ended_by_sigterm():
+            with _ended_by_sigterm(asked):
                 return super().invoke(ctx)
-        except Terminated as error:
-            raise Ending(TERMINATED, "terminated") from error
         except KeyboardInterrupt as error:
+            if asked:
+                raise Ending(TERMINATED, "terminated") from error
             raise Ending(INTERRUPTED, "interrupted") from error
         except (EOFError, OSError) as error:
             raise Ending(FAILED, _unexpected(error)) from error
@@ -103,11 +105,12 @@ class App(_Parsed, click.Group):
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does; without it a half-written file would stay behind."""
+def _ended_by_sigterm(asked: list[int]) -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, and is noted; without it a half-written file would stay behind."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+        asked.append(number)
+        interrupt_main()  # whichpool sees to it that Ctrl-C is not lost
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -19,7 +19,6 @@ __all__ = [
     "USAGE",
     "Ending",
     "ReaderGone",
-    "Terminated",
     "raised_by_function",
 ]
 
@@ -50,10 +49,6 @@ class ReaderGone(Ending):
 
     def __init__(self) -> None:
         super().__init__(OK)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, taken as what Ctrl-C is, so that workers and half-written files are cleared away."""
 
 
 def raised_by_function(error: BaseException) -> Ending:

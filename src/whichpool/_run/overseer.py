@@ -1,0 +1,135 @@
+"""The thread beside the caller's: it listens, and goes on as the governor once a decision is worth its cost.
+
+It begins as a bare thread, since most runs are over while it listens. What may run the caller's code (iterables,
+callbacks), which may ask which thread it is on, goes on as a proper one.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, start_new_thread
+from sys import version_info
+
+from whichpool._pools.base import LOOK_UP_S, Signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from whichpool._measure.gil import QuickSwitching
+    from whichpool._run.run import Run
+
+__all__ = ["Overseer"]
+
+
+class Overseer:
+    """Started at most once in a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._ended: Signal | None = None
+        self.acting = allocate_lock()  # held by the governor while it brings in workers
+
+    @property
+    def at_work(self) -> bool:
+        """Whether there is such a thread, so that the caller's need not serve worker processes itself."""
+        return self._ended is not None
+
+    def watch(self) -> None:
+        """Listen to the loop, and decide about it once that is worth it."""
+        self._ended = Signal()
+        if version_info < (3, 13):
+            # Imported on another thread, it would take that for the program's main thread.
+            import threading  # noqa: F401
+        try:
+            start_new_thread(self._listen, ())
+        except RuntimeError as error:  # a limit was reached, or the interpreter is ending
+            self._ended = None
+            self._run.notes.append(f"nothing was measured, because no thread could be started: {error}")
+
+    def serve(self, what: Callable[[], object]) -> None:
+        """Do this, which serves the worker processes, in place of the caller's thread.
+
+        Raises:
+            RuntimeError: The system starts no thread.
+        """
+        self._ended = Signal()
+        try:
+            self._go_on_as_thread(what)
+        except RuntimeError:
+            self._ended = None
+            raise
+
+    def _listen(self) -> None:
+        worth_it = False
+        try:
+            from whichpool._run.listen import listen
+
+            worth_it = listen(self._run)
+        except BaseException as error:  # whatever it is, the caller must not wait for ever
+            self._run.work.fail(error)
+        if worth_it:
+            # From here on, and not only for the governor: `threading` alone lets go of the GIL so often while it loads
+            # that beside a function that holds it this took a third of a second.
+            from whichpool._measure.gil import QuickSwitching
+
+            quick = QuickSwitching()
+
+            def govern() -> None:
+                self._govern(quick)
+
+            try:
+                self._go_on_as_thread(govern)
+            except RuntimeError:  # as above; this thread is there
+                self._main(govern)
+        elif self._ended is not None:
+            self._ended.set()
+
+    def _go_on_as_thread(self, what: Callable[[], object]) -> None:
+        import threading
+
+        threading.Thread(target=self._main, args=(what,), name="whichpool-governor", daemon=True).start()
+
+    def _main(self, what: Callable[[], object]) -> None:
+        run = self._run
+        try:
+            what()
+        except BaseException as error:  # as above
+            run.work.fail(error)
+        finally:
+            try:
+                if run.aborted:
+                    run.stop_crew()
+                    run.stop_threads()
+            finally:
+                if self._ended is not None:
+                    self._ended.set()
+
+    def _govern(self, quick: QuickSwitching) -> None:
+        from whichpool._run.listen import wake
+
+        run = self._run
+        try:
+            wake(run)
+            from whichpool._run.govern import Governor
+
+            run.governed = governor = Governor(run, quick)
+            governor.govern()
+        finally:
+            quick.end()
+
+    def stop(self, wait_s: float) -> bool:
+        """Have it end, and wait so long for that, or until it has if below 0; returns whether it has."""
+        ended, run = self._ended, self._run
+        if ended is None:
+            return True
+        run.stop_signal.set()
+        with self.acting:
+            if run.crew is None and run.threads is None:
+                return True  # it has brought in nobody, and will not any more: it ends by itself
+        if run.crew is not None:
+            run.crew.wake()
+        if wait_s >= 0:
+            return ended.wait(wait_s)
+        while not ended.wait(LOOK_UP_S):
+            pass
+        return True
