@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Host,
         Plan,
         PlanRow,
+        Retry,
         RunReport,
         StartCosts,
         Step,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     )
     from whichpool.errors import (
         CannotTravel,
+        DeadlineExceeded,
+        ItemTimeout,
         MissingExtra,
         PlanError,
         RemoteError,
@@ -58,6 +61,7 @@ _WHERE = {
             "Host",
             "Plan",
             "PlanRow",
+            "Retry",
             "RunReport",
             "StartCosts",
             "Step",
@@ -68,6 +72,8 @@ _WHERE = {
     **dict.fromkeys(
         [
             "CannotTravel",
+            "DeadlineExceeded",
+            "ItemTimeout",
             "MissingExtra",
             "PlanError",
             "RemoteError",
@@ -83,11 +89,13 @@ _WHERE = {
 
 __all__ = [
     "CannotTravel",
+    "DeadlineExceeded",
     "Demand",
     "Executor",
     "Failure",
     "Hazard",
     "Host",
+    "ItemTimeout",
     "MissingExtra",
     "Plan",
     "PlanError",
@@ -96,6 +104,7 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "Results",
+    "Retry",
     "RunReport",
     "SharedWrite",
     "StartCosts",

@@ -15,10 +15,10 @@ from whichpool._run.sinks import NOTHING, ListSink, StreamSink, TreeSink
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, Literal, TypeVar, overload
+    from typing import Any, TypeVar, Unpack, overload
 
     from whichpool._records import Failure, Host, RunReport
-    from whichpool._run.options import PlanWish, Progress
+    from whichpool._run.options import AnyOptions, Raising, Returning
 
     A = TypeVar("A")
     R = TypeVar("R")
@@ -51,40 +51,27 @@ class Results(list["R"]):
 
 @overload
 def map(
-    fn: Callable[[A], R], items: Iterable[A], /, *, plan: PlanWish = ..., limit: int | None = ...,
-    on_error: Literal["raise"] = ..., progress: Progress = ..., shared: Literal["guard", "ok"] = ...,
-    seed: int | None = ...,
+    fn: Callable[[A], R], items: Iterable[A], /, **options: Unpack[Raising],
 ) -> Results[R]: ...  # fmt: skip
 @overload
 def map(
-    fn: Callable[[A], R], items: Iterable[A], /, *, plan: PlanWish = ..., limit: int | None = ...,
-    on_error: Literal["return"], progress: Progress = ..., shared: Literal["guard", "ok"] = ...,
-    seed: int | None = ...,
+    fn: Callable[[A], R], items: Iterable[A], /, **options: Unpack[Returning],
 ) -> Results[R | Failure]: ...  # fmt: skip
 @overload
 def map(
     fn: Callable[..., R], items: Iterable[Any], more: Iterable[Any], /, *iterables: Iterable[Any],
-    plan: PlanWish = ..., limit: int | None = ..., on_error: Literal["raise"] = ..., progress: Progress = ...,
-    shared: Literal["guard", "ok"] = ...,
-    seed: int | None = ...,
+    **options: Unpack[Raising],
 ) -> Results[R]: ...  # fmt: skip
 @overload
 def map(
     fn: Callable[..., R], items: Iterable[Any], more: Iterable[Any], /, *iterables: Iterable[Any],
-    plan: PlanWish = ..., limit: int | None = ..., on_error: Literal["return"], progress: Progress = ...,
-    shared: Literal["guard", "ok"] = ...,
-    seed: int | None = ...,
+    **options: Unpack[Returning],
 ) -> Results[R | Failure]: ...  # fmt: skip
 def map(
     fn: Callable[..., Any],
     /,
     *iterables: Iterable[Any],
-    plan: PlanWish = "auto",
-    limit: int | None = None,
-    on_error: Literal["raise", "return"] = "raise",
-    progress: Progress = False,
-    shared: Literal["guard", "ok"] = "guard",
-    seed: int | None = None,
+    **options: Unpack[AnyOptions],
 ) -> Results[Any]:
     """Run ``fn`` over the items, on the plan that is soonest done; the list is the loop's.
 
@@ -94,18 +81,27 @@ def map(
     Args:
         fn: Any callable: a lambda, a closure, a method, a function typed at the prompt.
         *iterables: The items; with several, ``fn`` gets one of each, and the shortest ends it.
-        plan: ``"auto"``: measured. ``"loop"``, ``"threads"`` (32 at the most), ``"processes"`` (one a core) or a pair
-            ``(processes, threads in each)``; ``(0, 8)`` is eight threads of this process.
-        limit: The most items in progress at once, whatever the plan; ``None``: as the plan has it.
-        on_error: ``"raise"``: the exception of the earliest failing item, with its index in a note; nothing starts
-            after it. ``"return"``: a `Failure` stands in the place of the result.
-        progress: ``True``: a bar, on a terminal. A function: called with (done, total or ``None``) about ten times a
-            second, in the caller's thread.
-        shared: ``"guard"``: a function that writes what other calls can see is kept to what gives the loop's answer.
-            ``"ok"``: it may run on threads all the same.
-        seed: Makes `random`, and NumPy's global state, the same for each item on every plan. Such calls take turns
-            within a process. ``None``: left alone, so worker processes draw numbers of their own, whatever the
-            program has seeded.
+        **options: Any of these, the same on every entry point:
+
+            plan: ``"auto"``, the default: measured. ``"loop"``, ``"threads"`` (32 at the most), ``"processes"`` (one a
+                core) or a pair ``(processes, threads in each)``; ``(0, 8)`` is eight threads of this process.
+            limit: The most items in progress at once, whatever the plan; ``None``, the default: as the plan has it.
+            on_error: ``"raise"``, the default: the exception of the earliest failing item, with its index in a note;
+                nothing starts after it. ``"return"``: a `Failure` stands in the place of the result.
+            progress: ``False``, the default. ``True``: a bar, on a terminal. A function: called with (done, total or
+                ``None``) about ten times a second, in the caller's thread.
+            shared: ``"guard"``, the default: a function that writes what other calls can see is kept to what gives the
+                loop's answer. ``"ok"``: it may run on threads all the same.
+            seed: Makes `random`, and NumPy's global state, the same for each item on every plan. Such calls take turns
+                within a process. ``None``, the default: left alone, so worker processes draw numbers of their own,
+                whatever the program has seeded.
+            timeout: Seconds that one call may take; then its item fails with `ItemTimeout`. In a worker process the
+                call is ended for certain; on a thread it is abandoned: it goes on, and nobody waits for it. So that
+                it can be left alone, no call then runs on the caller's own thread. ``None``, the default: no limit.
+            deadline: Seconds that the whole may take; then `DeadlineExceeded` is raised, worker processes are ended
+                and calls on threads abandoned. ``None``, the default: no end.
+            retries: How often an item that failed is tried again (an exception, a worker that died, a timeout), after
+                waits that double from 0.1 s on; or a `Retry`, which also says for which exceptions. 0 is the default.
 
     Returns:
         A list, with what ran and why as ``.report``.
@@ -116,6 +112,8 @@ def map(
         CannotTravel: A plan with processes was asked for, and something cannot be pickled.
         SharedWrite: A concurrent plan was asked for, and the function writes what other calls can see.
         WorkerDied: A worker process ended while it ran an item, which the message names.
+        ItemTimeout: A call took longer than ``timeout``.
+        DeadlineExceeded: The whole took longer than ``deadline``.
         BaseException: What ``fn`` raised; `salvage` has what had been done.
 
     >>> map(lambda x: x * x, range(5))
@@ -123,10 +121,10 @@ def map(
     >>> map(pow, [2, 3], [5, 2], plan="threads")
     [32, 9]
     """
-    options = Options(plan, limit, on_error, progress, shared, seed)
+    wishes = Options(**options)
     check_call(fn, iterables)
     results: Results[Any] = Results()
-    run = Run(fn, iterables, options, ListSink(results))
+    run = Run(fn, iterables, wishes, ListSink(results))
     results._run = run
     try:
         run.collect()
@@ -142,41 +140,30 @@ def map(
 
 @overload
 def imap(
-    fn: Callable[[A], R], items: Iterable[A], /, *, ordered: bool = ..., plan: PlanWish = ..., limit: int | None = ...,
-    on_error: Literal["raise"] = ..., progress: Progress = ..., shared: Literal["guard", "ok"] = ...,
-    seed: int | None = ...,
+    fn: Callable[[A], R], items: Iterable[A], /, *, ordered: bool = ...,
+    **options: Unpack[Raising],
 ) -> Lazy[R]: ...  # fmt: skip
 @overload
 def imap(
-    fn: Callable[[A], R], items: Iterable[A], /, *, ordered: bool = ..., plan: PlanWish = ..., limit: int | None = ...,
-    on_error: Literal["return"], progress: Progress = ..., shared: Literal["guard", "ok"] = ...,
-    seed: int | None = ...,
+    fn: Callable[[A], R], items: Iterable[A], /, *, ordered: bool = ...,
+    **options: Unpack[Returning],
 ) -> Lazy[R | Failure]: ...  # fmt: skip
 @overload
 def imap(
     fn: Callable[..., R], items: Iterable[Any], more: Iterable[Any], /, *iterables: Iterable[Any], ordered: bool = ...,
-    plan: PlanWish = ..., limit: int | None = ..., on_error: Literal["raise"] = ..., progress: Progress = ...,
-    shared: Literal["guard", "ok"] = ...,
-    seed: int | None = ...,
+    **options: Unpack[Raising],
 ) -> Lazy[R]: ...  # fmt: skip
 @overload
 def imap(
     fn: Callable[..., R], items: Iterable[Any], more: Iterable[Any], /, *iterables: Iterable[Any], ordered: bool = ...,
-    plan: PlanWish = ..., limit: int | None = ..., on_error: Literal["return"], progress: Progress = ...,
-    shared: Literal["guard", "ok"] = ...,
-    seed: int | None = ...,
+    **options: Unpack[Returning],
 ) -> Lazy[R | Failure]: ...  # fmt: skip
 def imap(
     fn: Callable[..., Any],
     /,
     *iterables: Iterable[Any],
     ordered: bool = True,
-    plan: PlanWish = "auto",
-    limit: int | None = None,
-    on_error: Literal["raise", "return"] = "raise",
-    progress: Progress = False,
-    shared: Literal["guard", "ok"] = "guard",
-    seed: int | None = None,
+    **options: Unpack[AnyOptions],
 ) -> Lazy[Any]:
     """As `map`, lazily: results as they are wanted, with a bounded look-ahead; the iterable may be endless.
 
@@ -184,12 +171,7 @@ def imap(
         fn: As for `map`.
         *iterables: As for `map`; taken from only as needed.
         ordered: ``False``: results come as they are done, not in the order of the items.
-        plan: As for `map`, and so are the other options.
-        limit: See `map`.
-        on_error: See `map`.
-        progress: See `map`; told while results are being asked for.
-        shared: See `map`.
-        seed: See `map`.
+        **options: As for `map`; progress is told while results are being asked for.
 
     Returns:
         An iterator with ``.close()`` and ``.report``.
@@ -203,10 +185,10 @@ def imap(
     (0, 1, 4)
     >>> squares.close()
     """
-    options = Options(plan, limit, on_error, progress, shared, seed)
+    wishes = Options(**options)
     check_call(fn, iterables)
     sink = StreamSink(ordered)
-    return Lazy(Run(fn, iterables, options, sink, caller_helps=False), sink)
+    return Lazy(Run(fn, iterables, wishes, sink, caller_helps=False), sink)
 
 
 def map_reduce(
@@ -216,12 +198,7 @@ def map_reduce(
     /,
     *,
     initial: Any = NOTHING,
-    plan: PlanWish = "auto",
-    limit: int | None = None,
-    on_error: Literal["raise", "return"] = "raise",
-    progress: Progress = False,
-    shared: Literal["guard", "ok"] = "guard",
-    seed: int | None = None,
+    **options: Unpack[AnyOptions],
 ) -> R:
     """Combine ``fn(item)`` over all items into one value; workers combine what they have before they send it.
 
@@ -233,12 +210,7 @@ def map_reduce(
         items: As for `map`.
         combine: Of two neighbouring values, the earlier first, makes one.
         initial: Combined with the total, on its left; the answer for no items.
-        plan: See `map`, and so are the other options.
-        limit: See `map`.
-        on_error: See `map`; with ``"return"`` failing items are left out, and counted in no report.
-        progress: See `map`.
-        shared: See `map`.
-        seed: See `map`.
+        **options: As for `map`; with ``on_error="return"`` failing items are left out, and counted in no report.
 
     Raises:
         TypeError: There are no items, and no ``initial``.
@@ -247,12 +219,12 @@ def map_reduce(
     >>> map_reduce(len, ["a", "bb", "ccc"], lambda a, b: a + b)
     6
     """
-    options = Options(plan, limit, on_error, progress, shared, seed)
+    wishes = Options(**options)
     check_call(fn, (items,))
     if not callable(combine):
         raise TypeError(f"combine must be a function of two values, not {type(combine).__name__}")
     sink = TreeSink(combine)
-    run = Run(fn, (items,), options, sink, combine=combine)
+    run = Run(fn, (items,), wishes, sink, combine=combine)
     run.collect()
     total = sink.tree.total()
     if total is NOTHING:
@@ -267,12 +239,7 @@ def explain(
     /,
     *iterables: Iterable[Any],
     budget_s: float = 1.0,
-    plan: PlanWish = "auto",
-    limit: int | None = None,
-    on_error: Literal["raise", "return"] = "raise",
-    progress: Progress = False,
-    shared: Literal["guard", "ok"] = "guard",
-    seed: int | None = None,
+    **options: Unpack[AnyOptions],
 ) -> RunReport:
     """Run a sample of the items in the loop, and say which plan `map` would take for all of them, and why.
 
@@ -280,12 +247,7 @@ def explain(
         fn: As for `map`.
         *iterables: As for `map`; the first items are run, and their results dropped.
         budget_s: Seconds after which no further item is started; at least one is run.
-        plan: As for `map`, and so are the other options; the verdict is for this plan.
-        limit: See `map`.
-        on_error: See `map`.
-        progress: See `map`.
-        shared: See `map`.
-        seed: See `map`.
+        **options: As for `map`; the verdict is for the plan asked for. Nothing is retried, and no clock runs.
 
     Returns:
         The report: ``report.verdict.plan`` is what it would do, ``str(report)`` says why.
@@ -299,9 +261,9 @@ def explain(
     """
     from whichpool._run.explaining import explain as explain_run
 
-    options = Options(plan, limit, on_error, progress, shared, seed)
+    wishes = Options(**options)
     check_call(fn, iterables)
-    return explain_run(fn, iterables, options, budget_s)
+    return explain_run(fn, iterables, wishes, budget_s)
 
 
 def doctor(*, measure: bool = False) -> Host:

@@ -13,10 +13,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
-    from typing import Literal, ParamSpec, TypeVar
+    from typing import ParamSpec, TypeVar, Unpack
 
     from whichpool._records import RunReport
-    from whichpool._run.options import PlanWish, Progress
+    from whichpool._run.options import AnyOptions
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -40,12 +40,7 @@ class Executor(StandardExecutor):
     """A `Pool` as a `concurrent.futures.Executor`, for code that wants one.
 
     Args:
-        plan: See `whichpool.map`, and so are the other options.
-        limit: See `whichpool.map`.
-        on_error: See `whichpool.map`; an executor's futures always raise.
-        progress: See `whichpool.map`.
-        shared: See `whichpool.map`.
-        seed: See `whichpool.map`.
+        **options: See `whichpool.map`; whatever ``on_error`` says, an executor's futures raise.
 
     Raises:
         PlanError: An option that cannot be.
@@ -55,19 +50,8 @@ class Executor(StandardExecutor):
     [32, 9]
     """
 
-    def __init__(
-        self,
-        *,
-        plan: PlanWish = "auto",
-        limit: int | None = None,
-        on_error: Literal["raise", "return"] = "raise",
-        progress: Progress = False,
-        shared: Literal["guard", "ok"] = "guard",
-        seed: int | None = None,
-    ) -> None:
-        self._pool = Pool(
-            plan=plan, limit=limit, on_error=on_error, progress=progress, shared=shared, seed=seed
-        )
+    def __init__(self, **options: Unpack[AnyOptions]) -> None:
+        self._pool = Pool(**options)
         _executors.add(self)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:

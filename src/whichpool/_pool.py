@@ -11,10 +11,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
-    from typing import Any, Literal, ParamSpec, Self, TypeVar
+    from typing import Any, ParamSpec, Self, TypeVar, Unpack
 
     from whichpool._records import RunReport
-    from whichpool._run.options import PlanWish, Progress
+    from whichpool._run.options import AnyOptions
     from whichpool._run.stream import Stream
 
     P = ParamSpec("P")
@@ -27,12 +27,7 @@ class Pool:
     Worker processes belong to the interpreter, not to a pool: every call and every pool finds those that are idle.
 
     Args:
-        plan: Options of every call made through the pool, unless the call has its own; see `map`.
-        limit: See `map`.
-        on_error: See `map`.
-        progress: See `map`.
-        shared: See `map`.
-        seed: See `map`.
+        **options: Those of every call made through the pool, unless the call has its own; see `map`.
 
     Raises:
         PlanError: An option that cannot be.
@@ -42,17 +37,8 @@ class Pool:
     ([1, 2], 32)
     """
 
-    def __init__(
-        self,
-        *,
-        plan: PlanWish = "auto",
-        limit: int | None = None,
-        on_error: Literal["raise", "return"] = "raise",
-        progress: Progress = False,
-        shared: Literal["guard", "ok"] = "guard",
-        seed: int | None = None,
-    ) -> None:
-        self._options = Options(plan, limit, on_error, progress, shared, seed)
+    def __init__(self, **options: Unpack[AnyOptions]) -> None:
+        self._options = Options(**options)
         self._futures: Stream | None = None
         self._closed = False
         self._lock = allocate_lock()

@@ -23,6 +23,7 @@ __all__ = [
     "Host",
     "Plan",
     "PlanRow",
+    "Retry",
     "RunReport",
     "StartCosts",
     "Step",
@@ -143,6 +144,25 @@ Plan.LOOP = Plan(0, 1)
 
 
 @record(frozen=True, slots=True)
+class Retry:
+    """What becomes of an item that failed: how often it is tried again, after which failures, how long after.
+
+    The n-th wait is ``first_wait_s * factor ** (n - 1)`` seconds, ``most_wait_s`` at the most; up to the share
+    ``jitter`` of it is taken off at random, so that many items that failed together do not come back together.
+    """
+
+    times: int = 3
+    """Further tries of an item after the first."""
+    on: type[BaseException] | tuple[type[BaseException], ...] = Exception
+    """The failures that are tried again; `WorkerDied` and `ItemTimeout` are exceptions like others."""
+    first_wait_s: float = 0.1
+    factor: float = 2.0
+    most_wait_s: float = 30.0
+    jitter: float = 0.5
+    """From 0, the waits are exact, to 1, they are anything up to that."""
+
+
+@record(frozen=True, slots=True)
 class Hazard:
     """Why a function may not run beside itself, or not in another process."""
 
@@ -246,6 +266,8 @@ class RunReport:
     host: Host
     loop_s: float | None = None
     """Predicted seconds of the plain loop over the same items; ``None``: not measured."""
+    attempts: tuple[tuple[int, int], ...] = ()
+    """Of each item that was tried more than once: its index, and how often."""
     notes: tuple[str, ...] = ()
     """What else a person should know: a worker that was replaced, a measurement that could not be made."""
 

@@ -5,6 +5,8 @@ WhichpoolError
 ├── CannotTravel (TypeError)        a function, item or result that cannot be pickled
 ├── SharedWrite                     a function running concurrently was seen to write what others can see
 ├── WorkerDied                      a worker process ended while it ran an item
+├── ItemTimeout (TimeoutError)      a call took longer than timeout=
+├── DeadlineExceeded (TimeoutError) the whole took longer than deadline=
 ├── WorkerLost                      the worker processes cannot be started, or keep dying
 ├── RemoteError                     stands in for an exception that could not be pickled
 └── MissingExtra (ImportError)      an optional part is not installed
@@ -16,6 +18,8 @@ from __future__ import annotations
 
 __all__ = [
     "CannotTravel",
+    "DeadlineExceeded",
+    "ItemTimeout",
     "MissingExtra",
     "PlanError",
     "RemoteError",
@@ -64,6 +68,27 @@ class WorkerDied(WhichpoolError):
 
     def __reduce__(self) -> tuple[type[WorkerDied], tuple[str, int | None, int | None]]:
         return type(self), (str(self), self.index, self.exitcode)
+
+
+class ItemTimeout(WhichpoolError, TimeoutError):
+    """A call took longer than ``timeout`` allows.
+
+    Attributes:
+        index: The item's position, from 0.
+        timeout_s: What was allowed, seconds.
+    """
+
+    def __init__(self, message: str, index: int, timeout_s: float) -> None:
+        super().__init__(message)
+        self.index = index
+        self.timeout_s = timeout_s
+
+    def __reduce__(self) -> tuple[type[ItemTimeout], tuple[str, int, float]]:
+        return type(self), (str(self), self.index, self.timeout_s)
+
+
+class DeadlineExceeded(WhichpoolError, TimeoutError):
+    """The whole call took longer than ``deadline`` allows; `whichpool.salvage` has what had been done."""
 
 
 class WorkerLost(WhichpoolError):

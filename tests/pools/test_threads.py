@@ -48,6 +48,7 @@ class PlainRunner:
     """Runs a batch, one item each; writes down that it was closed."""
 
     size = 1
+    abandoned = False
 
     def __init__(self, work, closed):
         self.work, self.closed = work, closed

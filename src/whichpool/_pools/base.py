@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
         job: Job
         caller: int  # the ident of the thread that called whichpool
+        timeout_s: float | None  # what one call may take
         local_is_fine: bool  # what cannot go to a worker may be run in this process
 
         def take(self, most: int) -> Batch | None:
@@ -78,11 +79,12 @@ class CannotStart(Exception):
 class Batch:
     """Consecutive items, from index ``start`` on."""
 
-    __slots__ = ("items", "local", "start")
+    __slots__ = ("alone", "items", "local", "start")
 
     def __init__(self, start: int, items: list[Any], local: bool = False) -> None:
         self.start = start
         self.items = items
+        self.alone = False  # it may end its worker: no other shall be in that worker's hands
         self.local = local  # it cannot travel: run it in this process
 
     def __len__(self) -> int:

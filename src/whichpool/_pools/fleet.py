@@ -20,7 +20,7 @@ from whichpool._host.memory import resident_bytes
 from whichpool._pools.base import CannotStart
 from whichpool._worker import wire
 from whichpool._worker.launch import STATUS_WAIT_S, ForkServer, NoServer
-from whichpool._worker.main import BOARD_BYTES, CANCEL_SLOT, HANDLING
+from whichpool._worker.main import BOARD_BYTES, CANCEL_SLOT, HANDLING, LOADING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Worker:
 
     def handling(self) -> list[int]:
         """The indexes of the first items of batches that it was unpickling, combining or pickling."""
-        return [HANDLING - word for word in self.board[:CANCEL_SLOT].tolist() if word <= HANDLING]
+        return [HANDLING - word for word in self.board[:CANCEL_SLOT].tolist() if LOADING < word <= HANDLING]
 
     def cancel(self, job: int) -> None:
         """Have it start no further item of this job."""

@@ -15,12 +15,14 @@ import threading
 from time import perf_counter
 
 from whichpool._pools import fleet
+from whichpool._pools.member import Member
+from whichpool._pools.overtime import CallLimit
 from whichpool._pools.packing import Packer, cannot_be_sent, first_unsendable
-from whichpool._pools.remains import died, how_it_ended, read_answer, read_loss, unpack_error
+from whichpool._pools.remains import died, how_it_ended, read_answer, read_loss, too_long, unpack_error
 from whichpool._pools.suspects import halves, suspects
 from whichpool._worker import wire
 from whichpool._worker.calls import short_repr
-from whichpool._worker.main import UNREADABLE
+from whichpool._worker.main import HANDLING, UNREADABLE
 from whichpool.errors import CannotTravel, WorkerLost
 
 TYPE_CHECKING = False
@@ -56,19 +58,6 @@ LAST_WAIT_S = 0.3
 QUIETEN_S = 0.100
 
 
-class Member:
-    """One worker of the crew, and what it has in hand."""
-
-    def __init__(self, worker: fleet.Worker) -> None:
-        self.worker = worker
-        self.batches: dict[
-            int, Batch
-        ] = {}  # number on the wire -> batch, in the order in which they were sent
-        self.writing = False
-        self.new = True  # its first batch, in which it may load what the others find loaded, does not count
-        self.suspect = False  # it was given one item alone, to see whether that item kills
-
-
 class Processes:
     """The crew of one run."""
 
@@ -80,6 +69,7 @@ class Processes:
         meter: Meter,
         remaining: Callable[[], int | None],
         cores: float = 1.0,
+        timeout_s: float | None = None,
     ) -> None:
         self._hub = hub
         self._job_bytes = job_bytes
@@ -89,6 +79,7 @@ class Processes:
         self._remaining = remaining
         self._packer = Packer(hub.job)
         self._cores = cores
+        self._limit = CallLimit(timeout_s) if timeout_s is not None else None
         self._members: dict[int, Member] = {}
         self._wanted = 0
         self._threads = 1
@@ -205,9 +196,14 @@ class Processes:
                     self._give()
                 if not self._hub.is_open() and not self.busy:
                     return
+        if self._limit is not None:
+            timeout_s = min(timeout_s, self._limit.look_s)
         ready = self._poll.poll(max(timeout_s, 0.0) * 1000)
         with self._lock:
             self._take_in(ready)
+            if self._limit is not None:
+                for member, word in self._limit.over(self._members.values()):
+                    self._bury(member, late=word)
             if self._feeding:
                 self._give()
 
@@ -252,6 +248,10 @@ class Processes:
                 if batch.local:
                     self._hub.give_back(batch)
                     continue
+                if batch.alone and level:
+                    self._suspects.append(batch)
+                    continue
+                member.suspect = batch.alone
                 self._send(member, batch)
 
     def _send(self, member: Member, batch: Batch) -> None:
@@ -304,6 +304,7 @@ class Processes:
         ran, back, wall_s, cpu_s, process_s, land_s = wire.DONE_HEAD.unpack_from(frame.body)
         values, errors, wrote = read_answer(frame, wire.DONE_HEAD.size, len(batch))
         del member.batches[frame.number]
+        member.since.clear()
         member.suspect = False
         self._deaths = 0
         if UNREADABLE in errors:
@@ -390,8 +391,10 @@ class Processes:
 
     # -- deaths --------------------------------------------------------------------------------------------------
 
-    def _bury(self, member: Member, babbled: bool = False) -> None:
-        """A worker has ended, or ``babbled`` and is ended. What it had in hand and cannot be the cause runs elsewhere.
+    def _bury(self, member: Member, babbled: bool = False, late: int | None = None) -> None:
+        """A worker has ended, or ``babbled``, or is ``late`` with this word on its board, and is ended.
+
+        What it had in hand and cannot be the cause runs elsewhere.
 
         If one item alone can be the cause, it has failed. Else each of those that can is tried again: those that were
         running alone, others in halves. None of their results had arrived.
@@ -401,12 +404,19 @@ class Processes:
             return
         self._poll.unregister(worker.fd)
         self._news = True
-        if babbled:
+        running, handling = worker.running(), worker.handling()
+        if babbled or late is not None:
             worker.server.kill(worker.token)
+        if late is not None:
+            running, handling = (
+                [i for i in running if i == late],
+                [i for i in handling if HANDLING - i == late],
+            )
         code = worker.exit_code()
-        running = worker.running()
+        if not babbled and late is None:
+            running, handling = worker.running(), worker.handling()
         suspected = suspects(
-            list(member.batches.values()), running, worker.handling(), self._width if babbled else None
+            list(member.batches.values()), running, handling, self._width if babbled else None
         )
         worker.close()
         if member.batches and not babbled:
@@ -420,7 +430,9 @@ class Processes:
             apart = self._hub.isolate(batch, parts)
             if certain:
                 index, item = apart[0].start, apart[0].items[0]
-                error = died(index, item, code, running=index in running, babbled=babbled)
+                error: Exception = died(index, item, code, running=index in running, babbled=babbled)
+                if late is not None and self._limit is not None:
+                    error = too_long(index, item, self._limit.timeout_s, ended=True)
                 self._hub.put(apart[0], [], error)
             else:
                 self._suspects += apart

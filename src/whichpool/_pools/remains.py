@@ -7,7 +7,7 @@ import pickle
 from whichpool._worker import wire
 from whichpool._worker.calls import CANNOT_RETURN, short_repr
 from whichpool._worker.main import UNREADABLE
-from whichpool.errors import CannotTravel, RemoteError, RemoteTraceback, WorkerDied
+from whichpool.errors import CannotTravel, ItemTimeout, RemoteError, RemoteTraceback, WorkerDied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         list[Any], dict[int, PackedError], list[str]
     ]  # results, errors by offset, names that were written
 
-__all__ = ["died", "how_it_ended", "read_answer", "read_loss", "unpack_error"]
+__all__ = ["died", "how_it_ended", "read_answer", "read_loss", "too_long", "unpack_error"]
 
 
 def unpack_error(packed: PackedError) -> BaseException:
@@ -122,3 +122,16 @@ def died(
         doing = f"while it ran {which}"
         likely = _LIKELY.get(-code, "") if code is not None else ""
     return WorkerDied(f"the worker process {how_it_ended(code)} {doing}. {likely}".rstrip(), index, code)
+
+
+def too_long(index: int, item: Any, timeout_s: float, *, ended: bool) -> ItemTimeout:
+    """The failure of an item whose call took longer than it may."""
+    what = (
+        "its worker process was ended" if ended else "its thread was abandoned, and may still be running it"
+    )
+    return ItemTimeout(
+        f"item {index} ({short_repr(item)}) took longer than timeout={timeout_s:g} s; {what}. Give it more time, or "
+        "find out what it waits for.",
+        index,
+        timeout_s,
+    )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         """What runs a batch on the calling thread, and says how many items the next should have."""
 
         size: int
+        abandoned: bool
 
         def run(self, batch: Batch) -> None: ...
         def close(self) -> None: ...
@@ -44,6 +45,7 @@ class Threads:
         self._context = context
         self._wanted = 0
         self._threads: list[threading.Thread] = []
+        self._of: dict[Runner, threading.Thread] = {}
         self._lock = threading.Lock()
 
     @property
@@ -91,10 +93,25 @@ class Threads:
 
     def _main(self) -> None:
         runner = self._runner()
+        self._of[runner] = threading.current_thread()
         try:
             self._work(self._hub, runner)
         finally:
+            self._of.pop(runner, None)
             runner.close()
+
+    def abandon(self, runner: Runner) -> None:
+        """The thread of this runner is in a call that nobody waits for any more: another one takes its place."""
+        with self._lock:
+            thread = self._of.pop(runner, None)
+            if thread in self._threads:
+                self._threads.remove(thread)
+            wanted = self._wanted
+        if wanted:
+            try:
+                self.resize(wanted)
+            except RuntimeError as error:  # the system starts no more, and this was the last
+                self._hub.fail(error)
 
     def _work(self, hub: Hub, runner: Runner) -> None:
         signal = Signal()
@@ -109,6 +126,8 @@ class Threads:
                     signal.wait()
                     continue
             runner.run(batch)
+            if runner.abandoned:
+                return
 
     def stop(self, wait: bool) -> None:
         """Start nothing more; with ``wait``, return when what was in progress has ended.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whichpool._worker.calls import short_repr
-from whichpool.errors import WorkerDied
+from whichpool.errors import ItemTimeout, WorkerDied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def blame(error: BaseException, work: Work) -> BaseException:
     """The error with a note that names the item."""
     at = work.error_at
-    if at is None or work.blamed is None or isinstance(error, WorkerDied):
+    if at is None or work.blamed is None or isinstance(error, (WorkerDied, ItemTimeout)):
         return error
     note = f"whichpool: {work.blamed}"
     if note not in getattr(error, "__notes__", ()):

@@ -36,7 +36,12 @@ def explain(fn: Any, iterables: tuple[Any, ...], options: Options, budget_s: flo
             if perf_counter() - began > budget_s:
                 return
 
-    run = Run(fn, tuple([first(items) for items in iterables]), options.replace(plan="auto"), ListSink([]))
+    run = Run(
+        fn,
+        tuple([first(items) for items in iterables]),
+        options.replace(plan="auto", timeout=None, deadline=None, retries=0),
+        ListSink([]),
+    )
     run.only_watch = True
     run.collect()
     done = run.work.done

@@ -68,7 +68,7 @@ class Fixed:
 
         self._note_asked()
         try:
-            fleet.start_server()
+            self.run.undisturbed(fleet.start_server)
         except CannotStart as error:
             raise WorkerLost(f"worker processes cannot be had: {error}") from error
 
@@ -121,6 +121,7 @@ class Fixed:
                 run.profile,
                 lambda: run.work.remaining,
                 cores=look().cores,
+                timeout_s=run.options.timeout,
             )
             if run.open_ended or not run.caller_helps or run.options.plan == "auto":
                 # Not the caller's own thread will serve it: others must be able to wake who does.
@@ -131,7 +132,8 @@ class Fixed:
                 run.work.on_change = crew.wake
                 run.work.on_arrival = crew.offer
             run.crew = crew
-        run.crew.hire(processes)
+        crew = run.crew
+        run.undisturbed(lambda: crew.hire(processes))
 
     def pack_job(self) -> bytes:
         """The function and all that it captures, pickled once for all workers.

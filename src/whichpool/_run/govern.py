@@ -176,7 +176,7 @@ class Governor(Fixed):
                 run.stop_signal.wait(0)
                 return
             crew.step(0)
-        cpu = self._cpu if run.plan == (0, 1) and not run.open_ended else process_time
+        cpu = self._cpu if run.plan == (0, 1) and not run.apart else process_time
         run.profile.heart.beat(run.stop_signal.wait, cpu, max(pause, 0.001))
 
     # -- looking -------------------------------------------------------------------------------------------------
@@ -381,14 +381,14 @@ class Governor(Fixed):
                 threads = run.set_threads(threads)
             except RuntimeError as error:
                 self.ruled_out["threads"] = f"no thread can be started: {error}"
-                if run.open_ended:  # the caller's thread runs nothing: without the workers nobody would
+                if run.apart:  # the caller's thread runs nothing: without the workers nobody would
                     if run.crew is None or run.crew.lost is not None:
                         raise
                     return
                 threads = 1
             if run.crew is not None:
                 run.crew.feed(0, 1)
-            run.inline_open = run.caller_helps or threads == 1
+            run.inline_open = not run.apart and (run.caller_helps or threads == 1)
             run.work.caller_signal.set()
         if (processes, threads) == run.plan:
             return  # the system starts no more threads

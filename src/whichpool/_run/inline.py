@@ -6,7 +6,7 @@ go through `map` in batches that grow until one takes about a millisecond, and c
 
 from __future__ import annotations
 
-from _thread import RLock, get_ident, get_native_id
+from _thread import RLock, allocate_lock, get_ident, get_native_id
 from time import perf_counter, process_time
 
 from whichpool._worker.calls import reseed
@@ -105,6 +105,11 @@ class Runner:
         self.heart_at_start = profile.heart.sums
         self._window: Window | None = None
         self._true_share = 1.0  # of what looks like waiting: what was not waiting for whichpool
+        self._timed = hub.timeout_s is not None  # then others may look at what is in hand, and take it away
+        self._hand = allocate_lock()
+        self._batch: Batch | None = None
+        self._values: list[Any] = []
+        self.abandoned = False
         self.sampler: Callable[[Any], Callable[[], None]] | None = None
 
     def run(self, batch: Batch) -> None:
@@ -116,12 +121,14 @@ class Runner:
         look_after = self.sampler(items[0]) if self.sampler is not None else None
         alone = self._alone()
         process = process_time()
+        if self._timed:
+            self._values, self._batch = values, batch
         self._begin()
         cpu, wall = self.cpu_at_start, self._began_s
         try:
             if self._seed is not None:
                 self._run_seeded(batch, values)
-            elif n > 8:
+            elif n > 8 and not self._timed:
                 values.extend(map(self._call, items))
                 if len(values) < n:
                     raise StopIteration(
@@ -129,7 +136,7 @@ class Runner:
                     )
             else:
                 for item in items:
-                    if values and not self._hub.is_open():
+                    if values and (self.abandoned or not self._hub.is_open()):
                         return  # closed meanwhile: nothing more is started, and nobody wants the results
                     values.append(self._call(item))
         except BaseException as raised:
@@ -140,6 +147,11 @@ class Runner:
         cpu = thread_time() - cpu
         if look_after is not None:
             look_after()
+        if self._timed:
+            with self._hand:
+                self._batch = None
+                if self.abandoned:
+                    return  # what it had in hand was put back without it
         ran = len(values)
         # Alone from beginning to end: a call that others joined half way has waited for the GIL as well.
         together = None if alone and self._alone() else process_time() - process
@@ -236,6 +248,23 @@ class Runner:
         ready_s = min(self._owed_s, took_s)
         self._owed_s -= ready_s
         return ready_s
+
+    def in_hand(self) -> tuple[Batch | None, int]:
+        """The batch in progress, and how many of its items are done; where there is a time limit only."""
+        batch = self._batch
+        return batch, len(self._values)
+
+    def give_up(self, batch: Batch, done: int) -> list[Any] | None:
+        """Another thread gives up what this one is doing: what there is is its to put, and this thread puts nothing.
+
+        Returns:
+            ``None`` if the batch, or the item after ``done``, was over just now.
+        """
+        with self._hand:
+            if self._batch is not batch or len(self._values) != done:
+                return None
+            self.abandoned = True
+            return self._values[:done]
 
     def close(self) -> None:
         """Let go of the descriptor; the runner is not used any more."""

@@ -129,7 +129,7 @@ def wake(run: Run) -> None:
     Loading a module lets go of the GIL dozens of times; beside a function that computes, each time is a wait. The
     caller's thread, between two short batches, has nobody to wait for. Beside one that waits, nobody is in the way.
     """
-    if "whichpool._run.govern" in sys.modules or run.open_ended or waits(run):
+    if "whichpool._run.govern" in sys.modules or run.apart or waits(run):
         return
     done = Signal()
 

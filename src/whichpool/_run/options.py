@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
+from math import inf
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, Literal
+    from typing import Any, Literal, Required, TypedDict
+
+    from whichpool._records import Retry
 
     PlanWish = Literal["auto", "loop", "threads", "processes"] | tuple[int, int]
     Progress = bool | Callable[[int, int | None], object]
 
+    class _Common(TypedDict, total=False):
+        plan: PlanWish
+        limit: int | None
+        progress: Progress
+        shared: Literal["guard", "ok"]
+        seed: int | None
+        timeout: float | None
+        deadline: float | None
+        retries: int | Retry
+
+    class Raising(_Common, total=False):
+        """The options, where failures are raised."""
+
+        on_error: Literal["raise"]
+
+    class Returning(_Common, total=False):
+        """The options, where failures are returned."""
+
+        on_error: Required[Literal["return"]]
+
+    class AnyOptions(_Common, total=False):
+        """The options, where that makes no difference to the type."""
+
+        on_error: Literal["raise", "return"]
+
+
+# Every option there is, at its default.
+DEFAULTS: dict[str, Any] = {
+    "plan": "auto",
+    "limit": None,
+    "on_error": "raise",
+    "progress": False,
+    "shared": "guard",
+    "seed": None,
+    "timeout": None,
+    "deadline": None,
+    "retries": 0,
+}
 # More workers than this in one plan is a slip of the keyboard, not a wish.
 MOST_PROCESSES = 1_024
 MOST_THREADS = 10_000
@@ -20,52 +62,72 @@ DEFAULT_THREADS = 32
 class Options:
     """The options that every entry point has; see `whichpool.map` for what they mean.
 
+    Args:
+        given: Those that are not at their defaults, by name.
+
     Raises:
         PlanError: A value that cannot be.
+        TypeError: There is no such option.
     """
 
-    __slots__ = ("limit", "plan", "progress", "return_failures", "seed", "shared_ok")
+    __slots__ = (
+        "deadline",
+        "limit",
+        "on_error",
+        "plan",
+        "progress",
+        "retries",
+        "retry",
+        "return_failures",
+        "seed",
+        "shared",
+        "shared_ok",
+        "timeout",
+    )
+    plan: PlanWish
+    limit: int | None
+    on_error: Literal["raise", "return"]
+    progress: Progress
+    shared: Literal["guard", "ok"]
+    seed: int | None
+    timeout: float | None
+    deadline: float | None
+    retries: int | Retry
 
-    def __init__(
-        self,
-        plan: PlanWish = "auto",
-        limit: int | None = None,
-        on_error: Literal["raise", "return"] = "raise",
-        progress: Progress = False,
-        shared: Literal["guard", "ok"] = "guard",
-        seed: int | None = None,
-    ) -> None:
-        self.plan: PlanWish = check_plan(plan)
-        if limit is not None:
-            _check_int("limit", limit, 1)
-        if on_error not in ("raise", "return"):
-            raise _error(f'on_error={on_error!r} is neither "raise" nor "return"')
-        if shared not in ("guard", "ok"):
-            raise _error(f'shared={shared!r} is neither "guard" nor "ok"')
-        if not (progress is True or progress is False or callable(progress)):
-            raise _error(f"progress={progress!r} is neither True, False nor a function of (done, total)")
-        if seed is not None:
-            _check_int("seed", seed, None)
-        self.limit = limit
-        self.return_failures = on_error == "return"
-        self.progress = progress
-        self.shared_ok = shared == "ok"
-        self.seed = seed
+    def __init__(self, **given: Any) -> None:
+        for name, usual in DEFAULTS.items():
+            setattr(self, name, given.pop(name, usual))
+        if given:
+            raise _unknown(next(iter(given)))
+        self.plan = check_plan(self.plan)
+        if self.limit is not None:
+            _check_int("limit", self.limit, 1)
+        if self.on_error not in ("raise", "return"):
+            raise _error(f'on_error={self.on_error!r} is neither "raise" nor "return"')
+        if self.shared not in ("guard", "ok"):
+            raise _error(f'shared={self.shared!r} is neither "guard" nor "ok"')
+        if not (self.progress is True or self.progress is False or callable(self.progress)):
+            raise _error(f"progress={self.progress!r} is neither True, False nor a function of (done, total)")
+        if self.seed is not None:
+            _check_int("seed", self.seed, None)
+        for name in ("timeout", "deadline"):
+            _check_seconds(name, getattr(self, name))
+        self.return_failures = self.on_error == "return"
+        self.shared_ok = self.shared == "ok"
+        self.retry = check_retries(self.retries)
 
     def as_dict(self) -> dict[str, Any]:
         """The options as keyword arguments."""
-        return {
-            "plan": self.plan,
-            "limit": self.limit,
-            "on_error": "return" if self.return_failures else "raise",
-            "progress": self.progress,
-            "shared": "ok" if self.shared_ok else "guard",
-            "seed": self.seed,
-        }
+        return {name: getattr(self, name) for name in DEFAULTS}
 
     def replace(self, **changes: Any) -> Options:
         """These options with some of them given anew."""
         return Options(**{**self.as_dict(), **changes})
+
+    @property
+    def by_the_clock(self) -> bool:
+        """Whether a call may have to be given up while it runs, which the caller's own thread cannot be."""
+        return self.timeout is not None or self.deadline is not None
 
 
 def check_plan(plan: Any) -> PlanWish:
@@ -94,6 +156,36 @@ def check_plan(plan: Any) -> PlanWish:
             f"plan={plan!r} asks for {max(processes, 1) * threads} threads; {MOST_THREADS} is the most"
         )
     return (processes, threads)
+
+
+def check_retries(retries: Any) -> Retry | None:
+    """The policy that is meant; ``None``: there is no second try."""
+    if retries == 0 and type(retries) is int:
+        return None
+    from whichpool._records import Retry
+
+    if isinstance(retries, Retry):
+        _check_retry(retries)
+        return retries if retries.times else None
+    if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+        raise _error(
+            f"retries={retries!r} is neither a number of further tries, from 0, nor a whichpool.Retry"
+        )
+    return Retry(retries)
+
+
+def _check_retry(retry: Retry) -> None:
+    _check_int("Retry.times", retry.times, 0)
+    kinds: Any = retry.on if isinstance(retry.on, tuple) else (retry.on,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise _error(f"Retry.on={retry.on!r} is neither an exception type nor a tuple of them")
+    numbers = {"first_wait_s": inf, "most_wait_s": inf, "factor": inf, "jitter": 1.0}
+    for name, most in numbers.items():
+        value = getattr(retry, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+            raise _error(
+                f"Retry.{name}={value!r} is not a number from 0" + (f" to {most:g}" if most < inf else "")
+            )
 
 
 def check_call(fn: Any, iterables: tuple[Any, ...]) -> None:
@@ -140,6 +232,21 @@ def _check_int(name: str, value: Any, least: int | None) -> None:
         raise _error(f"{name}={value!r} is not a whole number")
     if least is not None and value < least:
         raise _error(f"{name}={value!r} must be at least {least}")
+
+
+def _check_seconds(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < inf:
+        raise _error(f"{name}={value!r} is not a number of seconds above 0")
+
+
+def _unknown(name: str) -> TypeError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, DEFAULTS, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(DEFAULTS)}"
+    return TypeError(f"there is no option {name!r}{hint}")
 
 
 def _error(text: str) -> Exception:

@@ -82,6 +82,7 @@ def report(run: Run, wish: PlanWish | None = None) -> RunReport:
         hazards=run.hazards,
         host=host,
         loop_s=demand.call_s * work.done if demand is not None and demand.samples else None,
+        attempts=work.again.attempts if work.again is not None else (),
         notes=tuple(run.notes),
     )
 

@@ -23,7 +23,7 @@ from whichpool._worker.calls import ONE, STAR, Job, numpy_matters
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, TypeVar
 
     from whichpool._pools.processes import Processes
     from whichpool._pools.threads import Threads
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from whichpool._run.inline import KeptRandom
     from whichpool._run.options import Options, PlanWish
     from whichpool._run.sinks import ListSink, StreamSink, TreeSink
+    from whichpool._run.timekeeper import Timekeeper
+
+    T = TypeVar("T")
 
 LOOP = (0, 1)
 # Of short calls over an iterable of unknown length, one in so many is measured.
@@ -60,8 +63,9 @@ class Run:
         self.job = Job(
             fn,
             ONE if len(iterables) == 1 else STAR,
-            combine=combine,
-            keep_going=options.return_failures,
+            # With another try an item's failure is none yet, so the rest of its batch comes back, and single values.
+            combine=combine if options.retry is None else None,
+            keep_going=options.return_failures and options.retry is None,
             seed=options.seed,
             numpy=numpy,
         )
@@ -84,8 +88,11 @@ class Run:
         self.runner: Runner | None = None
         self.runners: list[Runner] = []
         self.inline_open = True
-        self.caller_helps = caller_helps  # the caller's thread runs items on every plan in this process
-        self.open_ended = False  # items arrive while it runs: threads of a pool run even the loop
+        self.caller_helps = (
+            caller_helps and not options.by_the_clock
+        )  # the caller's thread runs items on every plan in this process
+        self.open_ended = False  # items arrive while it runs
+        self.apart = options.by_the_clock  # threads of a pool run even the loop
         self.chore: Callable[[], object] | None = (
             None  # something for the caller's thread to do between two batches
         )
@@ -104,6 +111,8 @@ class Run:
         self._kept_random: KeptRandom | None = None
         self.aborted = False
         self._over = False
+        self._out_of_time = False
+        self._clock: Timekeeper | None = None
         self._report: RunReport | None = None
         self._told_s = 0.0
         self._progress: Callable[[int, int | None], object] | None = None
@@ -114,6 +123,8 @@ class Run:
     def start(self) -> None:
         """Begin, as the options wish."""
         options = self.options
+        if options.by_the_clock or options.retry is not None:
+            self._start_clock()
         nested = False
         if options.seed is not None:
             from whichpool._run.inline import KeptRandom, has_turn
@@ -129,7 +140,8 @@ class Run:
             return
         if options.plan == "auto":
             self._enter(LOOP, "every run begins as the loop")
-            if self.open_ended:
+            if self.apart:
+                self.inline_open = False
                 self.set_threads(1)
             else:
                 from whichpool._host.clocks import own_cpu_clock
@@ -143,6 +155,9 @@ class Run:
             self.set_threads(plan[1])
             return
         if plan == LOOP or self.work.length == 0:
+            if self.apart and self.work.length != 0:
+                self.inline_open = False
+                self.set_threads(1)
             return
         if self.work.length is None and not self.open_ended:
             # Nothing is started for no items; and what is taken to find out is the first batch.
@@ -158,6 +173,40 @@ class Run:
         self.governed.start()
         if plan[0] and not self.caller_helps:
             self.overseer.serve(self.governed.serve)
+
+    def _start_clock(self) -> None:
+        """Bring in who sees to time limits and further tries."""
+        from whichpool._pools.overtime import look_every_s
+        from whichpool._run.timekeeper import Timekeeper
+
+        options, work = self.options, self.work
+        self._clock = clock = Timekeeper(work.fail)
+        kept = True
+        if options.timeout is not None:
+            from whichpool._run.patience import Patience
+
+            work.timeout_s = options.timeout
+            kept = clock.every(look_every_s(options.timeout), Patience(self, options.timeout).look)
+        if options.deadline is not None:
+            kept = clock.after(options.deadline, self._time_is_up) and kept
+        if not kept:
+            self.notes.append("time limits are not kept, because no thread could be started")
+        if options.retry is not None:
+            from whichpool._run.again import Again
+
+            work.again = Again(options.retry, work.give_back, self._is_loop, clock)
+
+    def _time_is_up(self) -> None:
+        from whichpool.errors import DeadlineExceeded
+
+        if self.work.is_open():
+            self._out_of_time = True
+            self.work.fail(
+                DeadlineExceeded(
+                    f"deadline={self.options.deadline:g} s is over, and {self.work.done} items are done; "
+                    "whichpool.salvage has their results, as far as they are without a gap"
+                )
+            )
 
     def fixed_plan(self, wish: PlanWish) -> tuple[int, int]:
         """The two numbers that a wish other than "auto" stands for."""
@@ -189,7 +238,7 @@ class Run:
         Raises:
             RuntimeError: The system starts none, and the caller's thread does not help.
         """
-        own = threads - 1 if self.caller_helps or (threads == 1 and not self.open_ended) else threads
+        own = threads - 1 if self.caller_helps or (threads == 1 and not self.apart) else threads
         if self.threads is None and own > 0:
             from whichpool._pools.threads import Threads
 
@@ -208,7 +257,7 @@ class Run:
             note = f"{threads} threads were wanted, and the system starts no more than {there_are}{refusal}"
             if note not in self.notes:
                 self.notes.append(note)
-            if there_are == 1 and not self.open_ended:
+            if there_are == 1 and not self.apart:
                 self.threads.resize(0)  # one thread is the loop, and the caller's own thread runs that
         return there_are
 
@@ -249,7 +298,7 @@ class Run:
         if runner is None:
             if not self.inline_open and not self.work.has_local:
                 return False
-            self.runner = runner = Runner(self.work, self.profile, self._is_loop)
+            self.runner = runner = self.undisturbed(lambda: Runner(self.work, self.profile, self._is_loop))
             self.runners.append(runner)
         work, helped = self.work, False
         while True:
@@ -274,6 +323,17 @@ class Run:
             self.keys.check()
             if once:
                 return helped
+
+    def undisturbed(self, do: Callable[[], T]) -> T:
+        """Do something short that takes descriptors or starts processes: Ctrl-C must not come between that and their
+        being noted."""
+        if get_ident() != self.work.caller:
+            return do()
+        self.keys.hold()
+        try:
+            return do()
+        finally:
+            self.keys.release()
 
     def may_go_through(self) -> bool:
         """Whether the caller's thread should take items one by one while it runs them: short calls, in the loop."""
@@ -326,6 +386,9 @@ class Run:
         if self._over:
             return
         self._over = True
+        if self._out_of_time:
+            self._drop(None)
+            return
         try:
             self.overseer.stop(-1)
             if self.crew is not None:
@@ -382,6 +445,8 @@ class Run:
             self.threads = None
 
     def _tidy(self) -> None:
+        if self._clock is not None:
+            self._clock.stop()
         if self._kept_random is not None:
             self._kept_random.restore()
         if self._progress is not None:

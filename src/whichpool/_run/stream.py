@@ -96,6 +96,10 @@ class FutureWork(Work):
         with self._arrivals:
             for offset, value in enumerate(values):
                 self._settled.append((self._futures.pop(batch.start + offset), value))
+        self._deliver()
+        if error is not None and self.try_again(batch, [None] * len(values), error):
+            self.sink.forget()  # type: ignore[union-attr]  # a stream's is a ListSink
+            return
         if error is not None:
             at = batch.start + len(values)
             failure = Failure(at, "", error)
@@ -104,6 +108,9 @@ class FutureWork(Work):
             more["unrun"] = len(batch) - len(values) - 1
             values = [*values, None]
         self._sink_nothing(batch, values, **more)
+        self._deliver()
+
+    def _deliver(self) -> None:
         while True:
             try:
                 future, value = self._settled.popleft()
@@ -162,12 +169,11 @@ class Stream:
             self._pid, self._run, self._lock = getpid(), None, Lock()
         with self._lock:
             if self._run is None or not self._run.work.is_open():
-                run = Run(call, ((),), self._options, ListSink([]), caller_helps=False)
+                options = self._options.replace(deadline=None)  # there is no whole that it could be for
+                run = Run(call, ((),), options, ListSink([]), caller_helps=False)
                 run.job.shape = FULL
-                run.work = FutureWork(
-                    run.job, limit=self._options.limit, local_is_fine=self._options.plan == "auto"
-                )
-                run.open_ended = True
+                run.work = FutureWork(run.job, limit=options.limit, local_is_fine=options.plan == "auto")
+                run.open_ended = run.apart = True
                 try:
                     run.start()
                 except BaseException:

@@ -18,6 +18,7 @@ from itertools import islice
 from whichpool._pools.base import Batch, Signal
 from whichpool._run.pace import Pace
 from whichpool._run.sinks import ListSink
+from whichpool._run.straight import Straight
 from whichpool._worker.calls import NOTHING
 
 TYPE_CHECKING = False
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from whichpool._run.again import Again
     from whichpool._run.feeder import Feeder
     from whichpool._run.sinks import StreamSink, TreeSink
     from whichpool._worker.calls import Job
 
 
-class Work:
+class Work(Straight):
     """See the module's text. Attributes are read freely, and changed only here, under the lock."""
 
     def __init__(
@@ -61,6 +63,8 @@ class Work:
         self.last_item: Any = None
         self.caller = get_ident()
         self.caller_signal = Signal()
+        self.timeout_s: float | None = None  # what one call may take
+        self.again: Again | None = None  # what is to be tried again; None: nothing is
         self.on_change: Callable[[], None] | None = None  # called under the lock
         self.on_arrival: Callable[[], None] | None = None  # called without it
         # Of lists, which the function may make longer while they are worked off, as in any loop.
@@ -197,102 +201,6 @@ class Work:
     def _room(self, most: int) -> int:
         return self.pace.room(most, self.in_progress, self.sink.waiting if self.pace.bounded else 0)
 
-    def run_through(self, most: int, call: Callable[[Any], Any]) -> int:
-        """Take an item, run it, take the next, as the loop does, so many times at the most; returns how many.
-
-        For the loop over an iterable of unknown length: nothing is taken before what came before it has been run.
-        """
-        values: list[Any] = []
-        items: list[Any] = []
-        error: BaseException | None = None
-
-        def noted() -> Iterator[Any]:
-            for item in islice(self._items, most):
-                items.append(item)
-                yield item
-
-        with self._pull_lock:
-            try:
-                values.extend(map(call, noted()))
-            except BaseException as raised:
-                error = raised
-            with self._lock:
-                batch = self._started(Batch(self.taken, items))
-                self.taken += len(items)
-                if isinstance(error, KeyboardInterrupt):
-                    pass
-                elif error is not None and len(items) == len(values):
-                    self._stop(self.taken, error, of_items=True)
-                    error = None
-                elif error is None and len(values) < len(items):
-                    error = StopIteration(
-                        "whichpool: the function raised StopIteration; what it carried is lost"
-                    )
-                elif error is None and len(items) < most:
-                    self.exhausted = True
-        if isinstance(error, KeyboardInterrupt):
-            self.put(batch, values, unrun=len(items) - len(values))
-            raise error
-        self.put(batch, values, error)
-        return len(items)
-
-    def streak(self, most: int, call: Callable[[Any], Any], timed: Callable[[Any], Any]) -> Iterator[Any]:
-        """As `run_through`, but each result is given to the consumer before the next item is taken.
-
-        ``timed`` is ``call`` with a clock, for the first item: what the consumer does in between must not be measured.
-        Gives nothing while earlier items are elsewhere: their results come first.
-        """
-        count = 0
-        error: BaseException | None = None
-        of_items, item = True, None
-        with self._pull_lock:
-            with self._lock:
-                if self._running or self._returned or self._local or self.sink.waiting:
-                    return
-            try:
-                run = timed
-                for item in islice(self._items, most):
-                    of_items = False
-                    value = run(item)
-                    run = call
-                    of_items = True
-                    count += 1
-                    yield value
-                self.exhausted = count < most
-            except GeneratorExit:
-                raise
-            except KeyboardInterrupt:
-                raise
-            except BaseException as raised:
-                error = raised
-            finally:
-                with self._lock:
-                    self.sink.skip(count)  # type: ignore[union-attr]  # only a stream has streaks
-                    self.taken += count
-                    self.done += count
-        with self._lock:
-            if error is not None and not of_items:
-                batch = self._started(Batch(self.taken, [item]))
-                self.taken += 1
-            elif error is not None:
-                self._stop(self.taken, error, of_items=True)
-            self._settle()
-        if error is not None and not of_items:
-            self.put(batch, [], error)
-
-    @property
-    def goes_through(self) -> bool:
-        """Whether `run_through` or `streak` is how the loop should go on: nothing is elsewhere, nothing limits it."""
-        return (
-            self.length is None
-            and self._feeder is None
-            and not self._running
-            and not self._returned
-            and self._limit is None
-            and not self.exhausted
-            and self.error is None
-        )
-
     def _pull(self, most: int) -> tuple[list[Any], BaseException | None]:
         """Take items from the iterable; what was taken before it raised is kept."""
         items: list[Any] = []
@@ -318,6 +226,8 @@ class Work:
         nodes: list[Any] | None = None,
     ) -> None:
         """See `Hub.put`. ``nodes`` replaces ``values`` where a worker has combined them; then ``values`` has none."""
+        if error is not None and self.try_again(batch, values, error):
+            return
         n = len(batch)
         ran = n - unrun
         failure = None
@@ -326,9 +236,7 @@ class Work:
             unrun = n - len(values) - 1
             ran = len(values) + 1
         with self._lock:
-            self._running.pop(batch.start, None)
-            self.in_progress -= n
-            if self.closed:
+            if not self._ended(batch) or self.closed:
                 return
             if failure is not None:
                 self.failed += 1
@@ -336,16 +244,7 @@ class Work:
             elif error is not None:
                 self._stop(batch.start + len(values), error, batch.items[len(values)])
                 ran = len(values)
-            if values:
-                self.last_values = values[-1]
-                self.last_item = batch.items[len(values) - 1]
-            try:
-                if nodes is None:
-                    self.sink.accept(batch.start, values)
-                else:
-                    self.sink.accept_nodes(nodes)  # type: ignore[union-attr]  # only a reduction has nodes
-            except BaseException as combine_error:
-                self._stop(batch.start, combine_error, batch.items[0])
+            self._accept(batch, values, nodes)
             self.done += ran
             if unrun and (error is None or failure is not None):
                 heappush(
@@ -353,11 +252,51 @@ class Work:
                 )
             self._settle()
 
+    def _ended(self, batch: Batch) -> bool:
+        """Take it off the books; False: it is not there, for it was given up meanwhile."""
+        if self._running.get(batch.start) is not batch:
+            return False
+        del self._running[batch.start]
+        self.in_progress -= len(batch)
+        return True
+
+    def _accept(self, batch: Batch, values: list[Any], nodes: list[Any] | None = None) -> None:
+        if values:
+            self.last_values = values[-1]
+            self.last_item = batch.items[len(values) - 1]
+        try:
+            if nodes is None:
+                self.sink.accept(batch.start, values)
+            else:
+                self.sink.accept_nodes(nodes)  # type: ignore[union-attr]  # only a reduction has nodes
+        except BaseException as combine_error:
+            self._stop(batch.start, combine_error, batch.items[0])
+
+    def try_again(self, batch: Batch, values: list[Any], error: BaseException) -> bool:
+        """After ``values`` an item of the batch raised ``error``; if it has another try, see to all of the batch."""
+        if self.again is None or self.closed or self.error is not None:
+            return False
+        wait_s = self.again.wait_s(batch.start + len(values), error)
+        if wait_s is None:
+            return False
+        with self._lock:
+            if not self._ended(batch):
+                return True
+            self._accept(batch, values)
+            self.done += len(values)
+            failed, rest = batch.split(len(values))[1].split(1)
+            if rest.items:
+                heappush(self._returned, rest)
+            self._started(failed)  # still in progress, in nobody's hands
+            self._settle()
+        self.again.later(failed, wait_s, error)
+        return True
+
     def give_back(self, batch: Batch) -> None:
         """See `Hub.give_back`."""
         with self._lock:
-            self._running.pop(batch.start, None)
-            self.in_progress -= len(batch)
+            if not self._ended(batch):
+                return
             heappush(self._local if batch.local else self._returned, batch)
             self._settle()
 
@@ -365,8 +304,8 @@ class Work:
         """See `Hub.isolate`."""
         apart = []
         with self._lock:
-            self._running.pop(batch.start, None)
-            self.in_progress -= len(batch)
+            if not self._ended(batch):
+                return []
             rest = batch
             for first, end in sorted(parts):
                 before, rest = rest.split(batch.start + first - rest.start)

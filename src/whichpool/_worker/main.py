@@ -33,6 +33,8 @@ IDLE = -1  # in a slot: between batches
 # In a slot, for a batch whose first item has index i: HANDLING - i. The batch is being unpickled, combined or pickled,
 # which runs the user's code too, and no item of it is running.
 HANDLING = -2
+# In slot 0, while a function is unpickled, which imports what it needs.
+LOADING = -(1 << 62)
 
 # Among the errors of an answer, in place of an offset: the batch could not be unpickled, and nothing of it was run.
 UNREADABLE = -1
@@ -160,6 +162,7 @@ class Worker:
 
     def _load(self, frame: wire.Frame) -> None:
         number = frame.number
+        self._board[0] = LOADING
         try:
             job: Job = frame.load()
             if job.state is not None:
@@ -177,6 +180,8 @@ class Worker:
         except BaseException as error:
             self._broken[number] = packed = pack_error(error)
             self._send(wire.frame(wire.LOST, number, pickle.dumps(packed, protocol=5)))
+        finally:
+            self._board[0] = IDLE
 
     def _run(self, frame: wire.Frame, slot: int, delay: Callable[[], float]) -> None:
         """Run one batch and send what came of it."""
