@@ -139,7 +139,10 @@ class Run:
             self._enter(LOOP, "seeded calls take turns, and this is a seeded call inside another")
             return
         if options.plan == "auto":
-            self._enter(LOOP, "every run begins as the loop")
+            began_as = "every run begins as the loop"
+            if self.options.by_the_clock:
+                began_as += ", which a time limit puts on a thread that can be left alone"
+            self._enter(LOOP, began_as)
             if self.apart:
                 self.inline_open = False
                 self.set_threads(1)

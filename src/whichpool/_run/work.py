@@ -274,9 +274,10 @@ class Work(Straight):
 
     def try_again(self, batch: Batch, values: list[Any], error: BaseException) -> bool:
         """After ``values`` an item of the batch raised ``error``; if it has another try, see to all of the batch."""
-        if self.again is None or self.closed or self.error is not None:
+        at = batch.start + len(values)
+        if self.again is None or self.closed or (self.error_at is not None and at >= self.error_at):
             return False
-        wait_s = self.again.wait_s(batch.start + len(values), error)
+        wait_s = self.again.wait_s(at, error)
         if wait_s is None:
             return False
         with self._lock:

@@ -196,6 +196,25 @@ def app() -> None:
 @click.option("-o", "--output", "path", metavar="FILE", help="Write the results here, whole or not at all.")
 @click.option("--text", "as_text", is_flag=True, help="Write str(result) instead of JSON.")
 @click.option("--no-progress", is_flag=True, help="No progress bar, even on a terminal.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="How long one item may take.",
+)
+@click.option(
+    "--deadline",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="How long the whole may take.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="How often an item that failed is tried again.",
+)
 def map_command(
     target: str,
     items: str | None,

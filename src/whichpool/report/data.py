@@ -45,6 +45,7 @@ def to_dict(report: RunReport) -> dict[str, Any]:
         "verdict": {**_verdict(report.verdict), "refused": refusal(report)},
         "hazards": [_hazard(hazard) for hazard in report.hazards],
         "host": host_to_dict(report.host),
+        "attempts": [{"index": index, "attempts": tries} for index, tries in report.attempts],
         "notes": list(report.notes),
     }
 

@@ -22,6 +22,8 @@ _BAR = 30
 # A column of words narrower than this is no pleasure to read; then they go below, this far in.
 _NARROWEST = 20
 _BELOW = 6
+# So many of the items that were tried again are named.
+_NAMED = 10
 # A speed-up below this is within the noise of two runs of the same loop (a guess); it is not called faster.
 SAME = 1.03
 
@@ -43,6 +45,7 @@ def text(report: RunReport) -> str:
         _steps(report.steps),
         _rows(report.verdict, refused=refusal(report) is not None),
         _hazards(report.hazards),
+        _attempts(report.attempts),
         _notes(report.notes),
         _wrap(f"Machine: {host_line(report.host)}", _INDENT),
     ]
@@ -233,6 +236,17 @@ def _hazards(hazards: Sequence[Hazard]) -> Iterator[str]:
             yield from _wrap(f"{_INDENT * 2}{hazard.advice}", _INDENT * 2)
         if hazard.rules_out:
             yield f"{_INDENT * 2}Rules out {' and '.join(sorted(hazard.rules_out, reverse=True))}."
+
+
+def _attempts(attempts: Sequence[tuple[int, int]]) -> Iterator[str]:
+    if not attempts:
+        return
+    most = max(tries for _, tries in attempts)
+    named = ", ".join([f"{index}" for index, _ in attempts[:_NAMED]])
+    more = ", ..." if len(attempts) > _NAMED else ""
+    yield from _wrap(
+        f"Tried again: {len(attempts):,} items ({named}{more}), up to {most} times each.", _INDENT
+    )
 
 
 def _notes(notes: Sequence[str]) -> Iterator[str]:
