@@ -344,10 +344,55 @@ def test_close_twice():
 def test_a_hub_needs_no_more_than_the_contract():
     put = []
     hub = SimpleNamespace(
-        job=Job(str), caller=0, is_open=lambda: True, put=lambda *a: put.append(a), give_back=put.append
+        job=Job(str),
+        caller=0,
+        timeout_s=None,
+        is_open=lambda: True,
+        put=lambda *a: put.append(a),
+        give_back=put.append,
     )
     runner = Runner(hub, Meter(), lambda: False)
     batch = Batch(5, [1, 2])
     runner.run(batch)
     runner.close()
     assert put == [(batch, ["1", "2"], None)]
+
+
+def test_what_is_in_hand_can_be_given_up_and_then_nothing_is_put(made_work):
+    """The thread that gives it up puts what there was; the one that ran it puts nothing, and begins nothing more."""
+    work = made_work
+    work.timeout_s = 1.0
+    started, go_on = threading.Event(), threading.Event()
+    ran = []
+
+    def fn(x):
+        ran.append(x)
+        if x == 1:
+            started.set()
+            assert go_on.wait(30)
+        return x
+
+    work.job.fn = fn
+    runner = Runner(work, Meter(), lambda: False)
+    batch = work.take(3)
+    thread = threading.Thread(target=runner.run, args=(batch,))
+    thread.start()
+    assert started.wait(30)
+    assert runner.in_hand() == (batch, 1)
+    assert runner.give_up(batch, 0) is None  # that item is done
+    assert runner.give_up(batch, 1) == [0]
+    go_on.set()
+    thread.join()
+    runner.close()
+    assert ran == [0, 1]
+    assert runner.abandoned
+    assert work.done == 0
+    work.put(batch, [0], ValueError("too long"))
+    assert isinstance(work.error, ValueError)
+    work.put(batch, [0, 1, 2])  # late: it is off the books
+    assert work.done == 1
+
+
+@pytest.fixture
+def made_work():
+    return Work(Job(str), iter(range(3)), 3, ListSink([]))
