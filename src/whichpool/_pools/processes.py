@@ -15,6 +15,7 @@ import threading
 from time import perf_counter
 
 from whichpool._pools import fleet
+from whichpool._pools.hearing import Hearing
 from whichpool._pools.packing import Packer, cannot_be_sent, first_unsendable
 from whichpool._pools.remains import died, how_it_ended, read_answer, read_loss, unpack_error
 from whichpool._pools.suspects import halves, suspects
@@ -26,6 +27,7 @@ from whichpool.errors import CannotTravel, WorkerLost
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
     from typing import Any, Protocol
 
     from whichpool._pools.base import Batch, Hub
@@ -80,8 +82,10 @@ class Processes:
         meter: Meter,
         remaining: Callable[[], int | None],
         cores: float = 1.0,
+        context: Context | None = None,
     ) -> None:
         self._hub = hub
+        self._hearing = Hearing(hub.fail, context)
         self._job_bytes = job_bytes
         self._job = fleet.new_job_number()
         self._sizer = sizer
@@ -126,6 +130,7 @@ class Processes:
         self._poll.register(worker.fd, select.POLLIN)
         worker.set_up(self._threads, self._share)
         worker.cancel(0)
+        self._hearing.later(worker.stray)
         load = wire.frame(wire.LOAD, self._job, self._job_bytes)
         if worker.pid is not None and len(self._job_bytes) < SMALL_JOB_BYTES:
             worker.send_later(load)
@@ -287,6 +292,8 @@ class Processes:
             for frame in member.worker.receive():
                 if frame.kind == wire.DONE:
                     self._done(member, frame)
+                elif frame.kind == wire.TALK:
+                    self._hearing.hear(frame)
                 elif frame.kind == wire.LOST:
                     self._dismiss(member, self._lost(frame))
                     return
@@ -405,6 +412,8 @@ class Processes:
             worker.server.kill(worker.token)
         code = worker.exit_code()
         running = worker.running()
+        if not babbled:
+            self._hearing.last_words(worker)
         suspected = suspects(
             list(member.batches.values()), running, worker.handling(), self._width if babbled else None
         )
@@ -453,6 +462,8 @@ class Processes:
                     for frame in quiet.worker.receive():
                         if frame.kind == wire.DONE:
                             quiet.batches.pop(frame.number, None)
+                        elif frame.kind == wire.TALK:
+                            self._hearing.hear(frame)
                 except (EOFError, wire.BrokenFrame):
                     self._poll.unregister(fd)
                     busy = [other for other in busy if other is not quiet]
@@ -469,6 +480,7 @@ class Processes:
             self._quieten()
         for member in self._members.values():
             worker = member.worker
+            self._hearing.last_words(worker)
             if member.batches or worker.sending:
                 worker.close()  # it ends when its current item does, and finds nobody to tell
             else:

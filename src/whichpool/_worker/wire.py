@@ -33,6 +33,10 @@ BYE = 5
 READY = 16  # number: pid
 DONE = 17  # number: batch; body: DONE_HEAD, then the pickled results
 LOST = 18  # number: job; body: why the job could not be loaded, as a packed error
+TALK = 19  # number: one of the kinds below; body: the text (UTF-8, lone surrogates let pass), the bytes, or a pickle
+
+# What is said in a frame of talk.
+OUT_TEXT, ERR_TEXT, OUT_BYTES, ERR_BYTES, RECORD, WARNING = 1, 2, 3, 4, 5, 6
 
 BATCH_HEAD = Struct("<qI")  # index of the first item, job
 # items run, items handed back unrun; seconds: wall, CPU of the thread, CPU of the process, unpickle + pickle.
@@ -207,11 +211,18 @@ __all__ = [
     "BYE",
     "DONE",
     "DONE_HEAD",
+    "ERR_BYTES",
+    "ERR_TEXT",
     "FORGET",
     "LOAD",
     "LOST",
+    "OUT_BYTES",
+    "OUT_TEXT",
     "READY",
+    "RECORD",
     "SETUP",
+    "TALK",
+    "WARNING",
     "BrokenFrame",
     "Frame",
     "Inbox",
