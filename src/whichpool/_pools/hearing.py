@@ -2,8 +2,8 @@
 
 It is handed on here as if it had been said here, on the thread that serves the workers, in a copy of the caller's
 context: to the objects that are ``sys.stdout`` and ``sys.stderr`` now, to the logger of the record's name, through the
-warning filters. A frame is heard before the ones behind it, so what an item says is there before its result is. What the
-stream, handler or filter raises ends the run with that error, as it would end the loop.
+warning filters. A frame is heard before the ones behind it, so what an item says is there before its result is. What
+the stream, handler or filter raises ends the run with that error, as it would end the loop.
 
 `surroundings` is the other half: what a worker has to know of the streams, the logging and the filters here.
 """
@@ -118,8 +118,8 @@ def _read(frame: wire.Frame) -> Callable[[], None]:
         data = bytes(frame.body)
         return lambda: _write_bytes(kind == wire.OUT_BYTES, data)
     if kind == wire.RECORD:
-        found, record, others = _read_record(_load(frame))
-        return lambda: _handle(found, record, others)
+        record = _read_record(_load(frame))
+        return lambda: _handle(*record)
     if kind == wire.WARNING:
         fields = _read_warning(_load(frame))
         return lambda: _warn(*fields)
@@ -150,24 +150,26 @@ def _write_bytes(out: bool, data: bytes) -> None:
 # -- log records -------------------------------------------------------------------------------------------------------
 
 
-def _read_record(made: Any) -> tuple[bool, dict[str, Any], dict[str, bytes]]:
-    if isinstance(made, tuple) and len(made) == 3:
-        found, plain, others = made
+def _read_record(made: Any) -> tuple[bool, str | None, dict[str, Any], dict[str, bytes]]:
+    if isinstance(made, tuple) and len(made) == 4:
+        found, home, plain, others = made
         if (
             isinstance(found, bool)
+            and (home is None or isinstance(home, str))
             and isinstance(plain, dict)
             and isinstance(others, dict)
             and all(type(name) is str and type(value) in _PLAIN for name, value in plain.items())
             and all(type(name) is str and type(value) is bytes for name, value in others.items())
             and all(type(plain.get(name)) is kind for name, kind in _TYPES.items())
         ):
-            return found, plain, others
+            return found, home, plain, others
     raise wire.BrokenFrame("a log record that is none")
 
 
-def _handle(found: bool, plain: dict[str, Any], others: dict[str, bytes]) -> None:
+def _handle(found: bool, home: str | None, plain: dict[str, Any], others: dict[str, bytes]) -> None:
     """Give the record to the logger that it was made for; ``found``: a handler in the worker has had it."""
     import logging
+    import os.path
 
     logger = logging.getLogger(plain["name"])
     if found and not logger.hasHandlers():
@@ -180,14 +182,23 @@ def _handle(found: bool, plain: dict[str, Any], others: dict[str, bytes]) -> Non
             pass  # it cannot be loaded here: the record goes without
     if plain["levelname"] == f"Level {plain['levelno']}":
         fields["levelname"] = logging.getLevelName(plain["levelno"])
+    file = _file_of(home)
+    if file is not None:
+        fields["pathname"], fields["filename"] = file, os.path.basename(file)
+        fields["module"] = os.path.splitext(fields["filename"])[0]
     logger.handle(logging.makeLogRecord(fields))
+
+
+def _file_of(module: str | None) -> str | None:
+    file = getattr(sys.modules.get(module or ""), "__file__", None)
+    return file if isinstance(file, str) else None
 
 
 # -- warnings ----------------------------------------------------------------------------------------------------------
 
 
 def _read_warning(made: Any) -> tuple[Any, ...]:
-    kinds = (str, str, str, str, int, (str, type(None)), (str, type(None)), bool)
+    kinds: tuple[Any, ...] = (str, str, str, str, int, (str, type(None)), (str, type(None)), bool)
     if (
         isinstance(made, tuple)
         and len(made) == len(kinds)
@@ -209,12 +220,14 @@ def _warn(
 ) -> None:
     """Warn as the worker did.
 
-    The worker has the filters of this process, so what is an error here has been raised there, by the item. ``own``: the
-    function has changed them for itself, and its own let the warning pass.
+    The worker has the filters of this process, so what is an error here has been raised there, by the item. ``own``:
+    the function has changed them for itself, and its own let the warning pass.
     """
     import warnings
 
     message = _instance(text, home, name)
+    if filename[:1] == "<":
+        filename = _file_of(module) or filename  # code that came by value does not know its file
     if own:
         warnings.showwarning(message, type(message), filename, lineno, None, line)
         return
@@ -247,7 +260,9 @@ def _instance(text: str, home: str, name: str) -> Warning:
 
 def surroundings() -> dict[str, Any]:
     """The streams' encodings; the levels of the loggers and the warning filters, if those modules are in use here."""
-    wish: dict[str, Any] = {"streams": (_encoding(sys.stdout, "strict"), _encoding(sys.stderr, "backslashreplace"))}
+    wish: dict[str, Any] = {
+        "streams": (_encoding(sys.stdout, "strict"), _encoding(sys.stderr, "backslashreplace"))
+    }
     if "logging" in sys.modules:
         wish["logging"] = _logging()
     if "warnings" in sys.modules:
@@ -291,10 +306,15 @@ def _logging() -> dict[str, Any]:
 def _filters() -> list[Any]:
     import warnings
 
-    return [
-        (action, _pattern(message), (category.__module__, category.__qualname__), _pattern(module), line)
-        for action, message, category, module, line in warnings.filters
-    ]
+    found = []
+    for action, message, category, module, line in list(warnings.filters):
+        kind: Any = category
+        try:
+            names = kind.__module__, kind.__qualname__
+            found.append((action, _pattern(message), names, _pattern(module), line))
+        except AttributeError:
+            continue  # it is no filter that `warnings` would make
+    return found
 
 
 def _pattern(wish: Any) -> Any:

@@ -354,13 +354,14 @@ def run(sock: socket.socket, board_fd: int) -> None:
             stream.reconfigure(line_buffering=True, write_through=False)
     board = memoryview(mmap.mmap(board_fd, BOARD_BYTES)).cast("q")
     os.close(board_fd)
+    worker = Worker(sock, board)
+    worker.talk.install()
     try:
-        worker = Worker(sock, board)
-        worker.talk.install()
         worker.serve()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone, or no longer wants to hear
     finally:
+        worker.talk.alone = True
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()

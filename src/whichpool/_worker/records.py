@@ -86,7 +86,7 @@ def install(talk: Talk) -> None:
         else:
             later[name] = now
     if later:
-        sys.meta_path.insert(0, _Finder(later))  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Finder(later))
 
 
 def set_up(wish: dict[str, Any]) -> None:
@@ -106,7 +106,7 @@ def loading() -> set[int]:
 
 
 def loaded(before: set[int]) -> None:
-    """A job was loaded. Handlers that came with it are the program's, which the parent has as well: they stay silent."""
+    """A job was loaded. Handlers that came with it are the program's own: the parent has them too, so here they rest."""
     if "logging" in sys.modules:
         for handler in _handlers():
             if handler is not _ours and id(handler) not in before and id(handler) not in _silent:
@@ -147,7 +147,7 @@ def _install_logging() -> None:
     class Elsewhere(logging.Handler):
         """The handlers are in the parent."""
 
-        def createLock(self) -> None:  # noqa: N802 - the name is logging's
+        def createLock(self) -> None:  # the name is logging's
             self.lock = None
 
         def handle(self, record: logging.LogRecord) -> bool:
@@ -191,7 +191,7 @@ def _call_handlers(self: Any, record: Any) -> None:
                 if record.levelno >= handler.level:
                     handler.handle(record)
         logger = logger.parent if logger.propagate else None
-    if _talk is None or _talk.forked:
+    if _talk is None or _talk.alone:
         if not found and logging.lastResort is not None and record.levelno >= logging.lastResort.level:
             logging.lastResort.handle(record)
         return
@@ -216,6 +216,8 @@ def _pack_record(record: Any, found: bool) -> bytes:
         fields["exc_text"] = logging.Formatter().formatException(info)
     fields["process"] = os.getpid()
     fields["processName"] = f"whichpool-worker-{os.getpid()}"
+    # Code that came by value does not know its file; its module does, in the parent.
+    home = _module_at(record.pathname, record.lineno) if record.pathname[:1] == "<" else None
     plain: dict[str, Any] = {}
     others: dict[str, bytes] = {}
     for name, value in fields.items():
@@ -228,7 +230,7 @@ def _pack_record(record: Any, found: bool) -> bytes:
                 others[name] = dump_anything(value)
             except Exception:
                 pass  # it stays here
-    return pickle.dumps((found, plain, others), protocol=5)
+    return pickle.dumps((found, home, plain, others), protocol=5)
 
 
 # -- warnings ----------------------------------------------------------------------------------------------------------
@@ -296,7 +298,7 @@ def _show(
     """In place of `warnings.showwarning`."""
     import warnings
 
-    if _talk is None or _talk.forked or file is not None:
+    if _talk is None or _talk.alone or file is not None:
         text = warnings.formatwarning(message, category, filename, lineno, line)
         print(text, end="", file=file if file is not None else sys.stderr)
         return

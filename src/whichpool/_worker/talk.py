@@ -28,8 +28,6 @@ __all__ = ["Outlet", "Pipe", "Stream", "Talk"]
 # reader of lines expects a longer one. A guess.
 LONGEST_LINE_BYTES = 1 << 20
 
-OUT, ERR = 0, 1
-
 
 class Outlet:
     """The socket to the parent, one whole frame after the other.
@@ -62,9 +60,10 @@ class Outlet:
 class Pipe(io.BufferedIOBase):
     """What a stream's bytes go into. Each thread of the worker has a line of its own."""
 
-    def __init__(self, talk: Talk, which: int) -> None:
+    def __init__(self, talk: Talk, which: int, original: Any) -> None:
         self._talk = talk
         self._which = which
+        self._original = original  # the process's own stream; None: it has none
         self.stream: Stream | None = None
         self.name = ("<stdout>", "<stderr>")[which]
         self.mode = "wb"
@@ -74,10 +73,12 @@ class Pipe(io.BufferedIOBase):
 
     def fileno(self) -> int:
         """The process's own: what a program writes that is started with it."""
-        return self._which + 1
+        if self._original is None:
+            raise io.UnsupportedOperation("fileno")
+        return int(self._original.fileno())
 
     def isatty(self) -> bool:
-        return os.isatty(self._which + 1)
+        return self._original is not None and bool(self._original.isatty())
 
     def write(self, data: Any) -> int:
         """Keep the bytes until their line is whole."""
@@ -87,8 +88,10 @@ class Pipe(io.BufferedIOBase):
             data = memoryview(data).tobytes()
         size = len(data)
         talk = self._talk
-        if talk.forked:
-            talk.original(self._which, data)
+        if talk.alone:
+            if self._original is not None:
+                self._original.buffer.write(data)
+                self._original.buffer.flush()
             return size
         # Taken out while it grows: `Talk.finish` may come by on another thread, and takes all or nothing.
         key = get_ident(), self._which
@@ -127,15 +130,15 @@ class Stream(io.TextIOWrapper):
 
     def __init__(self, pipe: Pipe, encoding: str, errors: str) -> None:
         super().__init__(pipe, encoding=encoding, errors=errors, newline="\n", line_buffering=True)
-        self.mode = "w"
-        self._pipe = pipe
+        self.mode = "w"  # type: ignore[misc]  # as the interpreter does with its own
+        self.pipe = pipe
         pipe.stream = self
 
     def write(self, text: str) -> int:
         """As every text stream's. It is encoded here and now, so that it fails as it would in the parent."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        self._pipe.write(text.encode(self.encoding, self.errors or "strict"))
+        self.pipe.write(text.encode(self.encoding, self.errors or "strict"))
         return len(text)
 
 
@@ -145,7 +148,8 @@ class Talk:
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
         self.held: dict[tuple[int, int], bytearray] = {}  # (thread, stream) -> the beginning of a line
-        self.forked = False  # this is a child that the function forked: the socket is its parent's
+        # The socket is not for this process: it is a child that the function forked, or at its end.
+        self.alone = False
         self._runners: set[int] = set()
         self._streams: list[Stream] = []
 
@@ -155,33 +159,28 @@ class Talk:
 
         for which, name in enumerate(("stdout", "stderr")):
             found = getattr(sys, name)
-            if found is not None:
-                stream = Stream(Pipe(self, which), found.encoding, found.errors or "strict")
-                self._streams.append(stream)
-                setattr(sys, name, stream)
+            encoding, errors = ("utf-8", None) if found is None else (found.encoding, found.errors)
+            stream = Stream(Pipe(self, which, found), encoding, errors or "strict")
+            self._streams.append(stream)
+            setattr(sys, name, stream)
         os.register_at_fork(after_in_child=self._after_fork)
         records.install(self)
 
     def _after_fork(self) -> None:
-        self.forked = True
+        self.alone = True
         self.held.clear()
 
-    def original(self, which: int, data: bytes) -> None:
-        """Write to the process's own stream."""
-        stream = (sys.__stdout__, sys.__stderr__)[which]
-        if stream is not None:
-            stream.flush()
-            stream.buffer.write(data)
-            stream.flush()
-
     def say(self, kind: int, body: bytes) -> None:
-        """Send one frame of talk."""
-        self._outlet.send(wire.frame(wire.TALK, kind, body))
+        """Send one frame of talk. Where nobody listens any more, the item goes on all the same."""
+        try:
+            self._outlet.send(wire.frame(wire.TALK, kind, body))
+        except (BrokenPipeError, ConnectionResetError):
+            pass
 
     def set_up(self, wish: dict[str, Any]) -> None:
         """Be what the caller's streams, logging and warnings are."""
         if "streams" in wish:
-            for stream, (encoding, errors) in zip(self._streams, wish["streams"], strict=False):
+            for stream, (encoding, errors) in zip(self._streams, wish["streams"], strict=True):
                 stream.reconfigure(encoding=encoding, errors=errors)
         if "logging" in wish or "warnings" in wish:
             from . import records
@@ -200,6 +199,4 @@ class Talk:
             if thread == me or thread not in self._runners:
                 data = self.held.pop(key, None)
                 if data:
-                    for stream in self._streams:
-                        if stream.fileno() == which + 1:
-                            stream.buffer.send(bytes(data))  # type: ignore[attr-defined]
+                    self._streams[which].pipe.send(bytes(data))
