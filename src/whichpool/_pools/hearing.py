@@ -182,6 +182,7 @@ def _handle(found: bool, home: str | None, plain: dict[str, Any], others: dict[s
             pass  # it cannot be loaded here: the record goes without
     if plain["levelname"] == f"Level {plain['levelno']}":
         fields["levelname"] = logging.getLevelName(plain["levelno"])
+    fields["args"] = fields["exc_info"] = None  # both are in the texts
     file = _file_of(home)
     if file is not None:
         fields["pathname"], fields["filename"] = file, os.path.basename(file)

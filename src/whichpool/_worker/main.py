@@ -163,6 +163,7 @@ class Worker:
             pass  # nobody wants to hear; the main thread reads the same, and ends the process
         finally:
             self._slots.discard(slot)
+            self.talk.runs_no_more()
 
     def _load(self, frame: wire.Frame) -> None:
         number = frame.number

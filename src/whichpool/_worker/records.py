@@ -106,7 +106,7 @@ def loading() -> set[int]:
 
 
 def loaded(before: set[int]) -> None:
-    """A job was loaded. Handlers that came with it are the program's own: the parent has them too, so here they rest."""
+    """A job was loaded. Handlers that came with it are the program's own: the parent has them, so here they rest."""
     if "logging" in sys.modules:
         for handler in _handlers():
             if handler is not _ours and id(handler) not in before and id(handler) not in _silent:

@@ -191,6 +191,10 @@ class Talk:
         """This thread runs batches: its unfinished line ends with its own batch, not with another's."""
         self._runners.add(get_ident())
 
+    def runs_no_more(self) -> None:
+        """This thread ends; another may get its number."""
+        self._runners.discard(get_ident())
+
     def finish(self) -> None:
         """The end of a batch: send unfinished lines, of this thread and of threads that the function started."""
         me = get_ident()
