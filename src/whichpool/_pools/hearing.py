@@ -14,6 +14,7 @@ import io
 import pickle
 import socket
 import sys
+import warnings
 from contextvars import Context, copy_context
 
 from whichpool._worker import wire
@@ -224,8 +225,6 @@ def _warn(
     The worker has the filters of this process, so what is an error here has been raised there, by the item. ``own``:
     the function has changed them for itself, and its own let the warning pass.
     """
-    import warnings
-
     message = _instance(text, home, name)
     if filename[:1] == "<":
         filename = _file_of(module) or filename  # code that came by value does not know its file
@@ -260,14 +259,13 @@ def _instance(text: str, home: str, name: str) -> Warning:
 
 
 def surroundings() -> dict[str, Any]:
-    """The streams' encodings; the levels of the loggers and the warning filters, if those modules are in use here."""
+    """The streams' encodings, the warning filters; the levels of the loggers, if there are any."""
     wish: dict[str, Any] = {
         "streams": (_encoding(sys.stdout, "strict"), _encoding(sys.stderr, "backslashreplace"))
     }
+    wish["warnings"] = _filters()
     if "logging" in sys.modules:
         wish["logging"] = _logging()
-    if "warnings" in sys.modules:
-        wish["warnings"] = _filters()
     return wish
 
 
@@ -289,31 +287,29 @@ def _logging() -> dict[str, Any]:
     import logging
 
     manager = logging.root.manager
-    levels, disabled, handled = {"": logging.root.level}, set(), set()
+    levels, disabled, handled = {"": int(logging.root.level)}, set(), set()
     if logging.root.handlers:
         handled.add("")
     kind = logging.Logger
     for name, logger in list(manager.loggerDict.items()):
         if isinstance(logger, kind):
             if logger.level:
-                levels[name] = logger.level
+                levels[name] = int(logger.level)
             if logger.handlers:
                 handled.add(name)
             if logger.disabled:
                 disabled.add(name)
-    return {"levels": levels, "disabled": disabled, "handled": handled, "disable": manager.disable}
+    return {"levels": levels, "disabled": disabled, "handled": handled, "disable": int(manager.disable)}
 
 
 def _filters() -> list[Any]:
-    import warnings
-
     found = []
     for action, message, category, module, line in list(warnings.filters):
         kind: Any = category
         try:
             names = kind.__module__, kind.__qualname__
-            found.append((action, _pattern(message), names, _pattern(module), line))
-        except AttributeError:
+            found.append((str(action), _pattern(message), names, _pattern(module), int(line)))
+        except (AttributeError, TypeError, ValueError):
             continue  # it is no filter that `warnings` would make
     return found
 

@@ -1,14 +1,16 @@
 """`logging` and `warnings` in a worker: made to the caller's wishes here, handled by the caller's handlers there.
 
-Neither module is loaded for this. Each is changed in one place once the function's own imports load it: `logging` where
-a record goes to the handlers, `warnings` where a warning is shown.
+Each is changed in one place: `logging` where a record goes to the handlers, `warnings` where a warning is shown.
+`warnings` is small; `logging` is not, and so it is changed only once the function's own imports load it.
 """
 
 from __future__ import annotations
 
+import builtins
 import os
 import pickle
 import sys
+import warnings
 
 from . import wire
 
@@ -78,15 +80,11 @@ def install(talk: Talk) -> None:
     """Have records and warnings go out through ``talk``."""
     global _talk
     _talk = talk
-    wanted = {"logging": _install_logging, "warnings": _install_warnings}
-    later = {}
-    for name, now in wanted.items():
-        if name in sys.modules:
-            now()
-        else:
-            later[name] = now
-    if later:
-        sys.meta_path.insert(0, _Finder(later))
+    warnings.showwarning = _show
+    if "logging" in sys.modules:
+        _install_logging()
+    else:
+        sys.meta_path.insert(0, _Finder({"logging": _install_logging}))
 
 
 def set_up(wish: dict[str, Any]) -> None:
@@ -113,12 +111,9 @@ def loaded(before: set[int]) -> None:
                 _silent.add(id(handler))
                 _kept.append(handler)
         _apply_logging()
-    if "warnings" in sys.modules:
-        import warnings
-
-        # "once" and "default" are once in a run here; whether it was shown before, the parent knows.
-        warnings.onceregistry.clear()  # type: ignore[attr-defined]  # documented, and not in typeshed
-        _forget_shown()
+    # "once" and "default" are once in a run here; whether it was shown before, the parent knows.
+    warnings.onceregistry.clear()  # type: ignore[attr-defined]  # documented, and not in typeshed
+    _forget_shown()
 
 
 # -- logging -----------------------------------------------------------------------------------------------------------
@@ -214,8 +209,9 @@ def _pack_record(record: Any, found: bool) -> bytes:
     fields["exc_info"] = None
     if info and not fields.get("exc_text"):
         fields["exc_text"] = logging.Formatter().formatException(info)
-    fields["process"] = os.getpid()
-    fields["processName"] = f"whichpool-worker-{os.getpid()}"
+    if record.process in (None, os.getpid()):  # else it comes from a worker of this worker
+        fields["process"] = os.getpid()
+        fields["processName"] = f"whichpool-worker-{os.getpid()}"
     # Code that came by value does not know its file; its module does, in the parent.
     home = _module_at(record.pathname, record.lineno) if record.pathname[:1] == "<" else None
     plain: dict[str, Any] = {}
@@ -247,16 +243,8 @@ class _Named(type):
         return any((each.__module__, each.__qualname__) == wanted for each in other.__mro__)
 
 
-def _install_warnings() -> None:
-    import warnings
-
-    warnings.showwarning = _show
-
-
 def _apply_filters(wish: list[Filter]) -> None:
     global _filters
-    import warnings
-
     made = []
     for action, message, category, module, line in wish:
         try:
@@ -270,8 +258,6 @@ def _apply_filters(wish: list[Filter]) -> None:
 
 def _forget_shown() -> None:
     """Have `warnings` forget which ones it has shown: it does so whenever its filters change."""
-    import warnings
-
     with warnings.catch_warnings():
         pass
 
@@ -285,8 +271,6 @@ def _pattern(wish: Any) -> Any:
 
 
 def _category(name: tuple[str, str]) -> Any:
-    import builtins
-
     if name[0] == "builtins":
         return vars(builtins)[name[1]]
     return _Named("Category", (Warning,), {"stands_for": name, "__module__": name[0]})
@@ -296,8 +280,6 @@ def _show(
     message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: str | None = None
 ) -> None:
     """In place of `warnings.showwarning`."""
-    import warnings
-
     if _talk is None or _talk.alone or file is not None:
         text = warnings.formatwarning(message, category, filename, lineno, line)
         print(text, end="", file=file if file is not None else sys.stderr)

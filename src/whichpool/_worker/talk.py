@@ -181,7 +181,8 @@ class Talk:
         """Be what the caller's streams, logging and warnings are."""
         if "streams" in wish:
             for stream, (encoding, errors) in zip(self._streams, wish["streams"], strict=True):
-                stream.reconfigure(encoding=encoding, errors=errors)
+                if not stream.closed:  # a function that closes it has done so for good, as in every process
+                    stream.reconfigure(encoding=encoding, errors=errors)
         if "logging" in wish or "warnings" in wish:
             from . import records
 
