@@ -159,6 +159,19 @@ def log_error(x):
     return x
 
 
+_verbose = False
+
+
+def log_verbosely(x):
+    """Sets its logger up at its first call in a process."""
+    global _verbose
+    if not _verbose:
+        _verbose = True
+        logging.getLogger("talk_work.verbose").setLevel(logging.DEBUG)
+    logging.getLogger("talk_work.verbose").debug("verbose %s", x)
+    return x
+
+
 class ToFile(logging.Handler):
     def __init__(self, path):
         super().__init__()

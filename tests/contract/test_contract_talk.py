@@ -211,6 +211,13 @@ def test_levels_are_the_callers_of_each_call(crew, caplog):
     assert levels() == ["DEBUG", "INFO", "WARNING"]
 
 
+def test_a_level_that_the_function_sets_stays_in_its_process(caplog):
+    fleet.close()
+    for _ in range(2):
+        whichpool.map(work.log_verbosely, [1, 2], plan=(1, 1), shared="ok")
+    assert [record.getMessage() for record in caplog.records] == ["verbose 1", "verbose 2"] * 2
+
+
 def test_arguments_and_exceptions_travel_as_text(crew, caplog):
     whichpool.map(work.log_object, [7], plan=crew)
     whichpool.map(work.log_error, [5], plan=crew)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .talk import Talk
 
     # action, message, category (module, name), module, line; message and module as (pattern, flags), text or None
+    Before = tuple[set[int], dict[str, tuple[int, bool]]]  # handlers; logger -> level, disabled
+
     Filter = tuple[str, Any, tuple[str, str], Any, int]
 
 __all__ = ["install", "loaded", "loading", "set_up"]
@@ -98,19 +100,26 @@ def set_up(wish: dict[str, Any]) -> None:
         _apply_filters(wish["warnings"])
 
 
-def loading() -> set[int]:
+def loading() -> Before:
     """To be called before a job is loaded; what it gives is for `loaded`."""
-    return {id(handler) for handler in _handlers()} if "logging" in sys.modules else set()
+    if "logging" not in sys.modules:
+        return set(), {}
+    levels = {name: (logger.level, logger.disabled) for name, logger in _loggers().items()}
+    return {id(handler) for handler in _handlers()}, levels
 
 
-def loaded(before: set[int]) -> None:
-    """A job was loaded. Handlers that came with it are the program's own: the parent has them, so here they rest."""
+def loaded(before: Before) -> None:
+    """A job was loaded. Handlers that came with it are the program's own: the parent has them, so here they rest.
+
+    The same holds for levels. What the function has set in calls before stays, as it would in the loop.
+    """
+    handlers, levels = before
     if "logging" in sys.modules:
         for handler in _handlers():
-            if handler is not _ours and id(handler) not in before and id(handler) not in _silent:
+            if handler is not _ours and id(handler) not in handlers and id(handler) not in _silent:
                 _silent.add(id(handler))
                 _kept.append(handler)
-        _apply_logging()
+        _apply_logging(levels)
     # "once" and "default" are once in a run here; whether it was shown before, the parent knows.
     warnings.onceregistry.clear()  # type: ignore[attr-defined]  # documented, and not in typeshed
     _forget_shown()
@@ -153,7 +162,8 @@ def _install_logging() -> None:
     _apply_logging()
 
 
-def _apply_logging() -> None:
+def _apply_logging(stay: dict[str, tuple[int, bool]] | None = None) -> None:
+    """Make it as the caller's; ``stay``: but for loggers whose level and ``disabled`` are these."""
     if _logging is None:
         return
     import logging
@@ -163,13 +173,14 @@ def _apply_logging() -> None:
         if name:
             logging.getLogger(name)
     for name, logger in _loggers().items():
-        level = levels.get(name, logging.NOTSET)
-        if logger.level != level:
-            logger.setLevel(level)
-        logger.disabled = name in disabled
+        if stay is None or stay.get(name, (logging.NOTSET, False)) != (logger.level, logger.disabled):
+            level = levels.get(name, logging.NOTSET)
+            if logger.level != level:
+                logger.setLevel(level)
+            logger.disabled = name in disabled
         if (name in handled) != (_ours in logger.handlers):
             (logger.addHandler if name in handled else logger.removeHandler)(_ours)
-    if logging.root.manager.disable != _logging["disable"]:
+    if stay is None and logging.root.manager.disable != _logging["disable"]:
         logging.disable(_logging["disable"])
 
 
