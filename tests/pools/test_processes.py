@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import struct
 import threading
@@ -249,6 +250,35 @@ def test_broken_messages_end_the_item_or_the_worker_not_the_run(what, beside):
     failed = [x for x, r in enumerate(results) if isinstance(r, whichpool.Failure)]
     assert set(failed) <= {0}
     assert [r for x, r in enumerate(results) if x not in failed] == [x for x in range(30) if x not in failed]
+
+
+TALK = 19
+BROKEN_TALK = {
+    "of no kind": (0, b"hello\n"),
+    "of a kind that there is not": (7, b"hello\n"),
+    "text that is none": (1, b"\xff\xff\n"),
+    "a record with no pickle": (5, b"no pickle"),
+    "a record that is None": (5, pickle.dumps(None)),
+    "a record without its fields": (5, pickle.dumps((False, None, {"name": "a"}, {}))),
+    "a record that runs something": (5, pickle.dumps((False, None, {"name": work.RunsWhenLoaded()}, {}))),
+    "a warning of another shape": (6, pickle.dumps(("text", "builtins"))),
+    "a warning that runs something": (6, pickle.dumps(work.RunsWhenLoaded())),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_TALK)
+def test_broken_talk_ends_the_worker_not_the_run(what, beside, capsys, caplog):
+    kind, body = BROKEN_TALK[what]
+    data = header(TALK, number=kind, body=len(body)) + body
+    results = beside(
+        lambda: whichpool.map(work.Writes(0, data), range(30), plan=(1, 1), on_error="return")
+    ).result()
+    assert isinstance(results[0].error, whichpool.WorkerDied)
+    assert results[1:] == list(range(1, 30))
+    assert any("what is no message" in note for note in results.report.notes)
+    assert not work.RunsWhenLoaded.ran
+    assert capsys.readouterr() == ("", "")
+    assert not caplog.records
 
 
 # --- many at once -------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from time import perf_counter
 
 from whichpool._host.memory import resident_bytes
 from whichpool._pools.base import CannotStart
+from whichpool._pools.hearing import surroundings
 from whichpool._worker import wire
 from whichpool._worker.launch import STATUS_WAIT_S, ForkServer, NoServer
 from whichpool._worker.main import BOARD_BYTES, CANCEL_SLOT, HANDLING, LOADING
@@ -59,6 +60,7 @@ class Worker:
         self.pid: int | None = None  # until it has said READY
         self.jobs: set[int] = set()
         self.surroundings: dict[str, Any] = {"threads": 1}
+        self.stray: list[wire.Frame] = []  # talk that came while it was idle, for the next run to hand on
         self._outbox: deque[list[memoryview]] = deque()
         self._held: list[Any] = []
         self._last_env: dict[Any, Any] | None = None
@@ -153,6 +155,7 @@ class Worker:
             wish["cwd"] = os.getcwd()
         except OSError:
             pass  # the directory was removed
+        wish |= surroundings()
         wish["threads"] = threads
         news = {name: value for name, value in wish.items() if self.surroundings.get(name) != value}
         if news:
@@ -178,10 +181,15 @@ class Worker:
         if self._outbox:
             return False
         try:
-            return not self.sock.recv(1, socket.MSG_PEEK)
+            while self.sock.recv(1, socket.MSG_PEEK):
+                for frame in self.receive():
+                    if frame.kind != wire.TALK:
+                        return False
+                    self.stray.append(frame)
+            return False
         except BlockingIOError:
             return True
-        except OSError:
+        except (OSError, EOFError, wire.BrokenFrame):
             return False
 
     def kill(self) -> None:

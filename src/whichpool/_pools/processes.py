@@ -15,6 +15,7 @@ import threading
 from time import perf_counter
 
 from whichpool._pools import fleet
+from whichpool._pools.hearing import Hearing
 from whichpool._pools.member import Member
 from whichpool._pools.overtime import CallLimit
 from whichpool._pools.packing import Packer, cannot_be_sent, first_unsendable
@@ -28,6 +29,7 @@ from whichpool.errors import CannotTravel, WorkerLost
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
     from typing import Any, Protocol
 
     from whichpool._pools.base import Batch, Hub
@@ -70,8 +72,10 @@ class Processes:
         remaining: Callable[[], int | None],
         cores: float = 1.0,
         timeout_s: float | None = None,
+        context: Context | None = None,
     ) -> None:
         self._hub = hub
+        self._hearing = Hearing(hub.fail, context)
         self._job_bytes = job_bytes
         self._job = fleet.new_job_number()
         self._sizer = sizer
@@ -117,6 +121,7 @@ class Processes:
         self._poll.register(worker.fd, select.POLLIN)
         worker.set_up(self._threads, self._share)
         worker.cancel(0)
+        self._hearing.later(worker.stray)
         load = wire.frame(wire.LOAD, self._job, self._job_bytes)
         if worker.pid is not None and len(self._job_bytes) < SMALL_JOB_BYTES:
             worker.send_later(load)
@@ -287,6 +292,8 @@ class Processes:
             for frame in member.worker.receive():
                 if frame.kind == wire.DONE:
                     self._done(member, frame)
+                elif frame.kind == wire.TALK:
+                    self._hearing.hear(frame)
                 elif frame.kind == wire.LOST:
                     self._dismiss(member, self._lost(frame))
                     return
@@ -413,8 +420,10 @@ class Processes:
                 [i for i in handling if HANDLING - i == late],
             )
         code = worker.exit_code()
-        if not babbled and late is None:
-            running, handling = worker.running(), worker.handling()
+        if not babbled:
+            if late is None:
+                running, handling = worker.running(), worker.handling()
+            self._hearing.last_words(worker)
         suspected = suspects(
             list(member.batches.values()), running, handling, self._width if babbled else None
         )
@@ -465,6 +474,8 @@ class Processes:
                     for frame in quiet.worker.receive():
                         if frame.kind == wire.DONE:
                             quiet.batches.pop(frame.number, None)
+                        elif frame.kind == wire.TALK:
+                            self._hearing.hear(frame)
                 except (EOFError, wire.BrokenFrame):
                     self._poll.unregister(fd)
                     busy = [other for other in busy if other is not quiet]
@@ -481,6 +492,7 @@ class Processes:
             self._quieten()
         for member in self._members.values():
             worker = member.worker
+            self._hearing.last_words(worker)
             if member.batches or worker.sending:
                 worker.close()  # it ends when its current item does, and finds nobody to tell
             else:

@@ -122,6 +122,7 @@ class Fixed:
                 lambda: run.work.remaining,
                 cores=look().cores,
                 timeout_s=run.options.timeout,
+                context=run.context,
             )
             if run.open_ended or not run.caller_helps or run.options.plan == "auto":
                 # Not the caller's own thread will serve it: others must be able to wake who does.

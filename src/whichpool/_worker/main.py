@@ -15,6 +15,8 @@ from _thread import allocate_lock, start_new_thread
 from . import wire
 from .calls import CANNOT_RETURN, NOTHING, Job, Tree, dump_anything, pack_error, reseed, short_repr
 from .delay import run_delay_clock
+from .records import loaded, loading
+from .talk import Outlet, Talk
 from .watch import Watch, item_changed, item_look
 
 TYPE_CHECKING = False
@@ -61,7 +63,9 @@ class Worker:
         self._jobs: dict[int, tuple[Job, Any]] = {}
         self._contexts: dict[int, Context] = {}  # of the jobs whose caller had set context variables
         self._broken: dict[int, PackedError] = {}
-        self._send_lock = allocate_lock()
+        outlet = Outlet(sock)
+        self._send, self._send_lock = outlet.send, outlet.lock
+        self.talk = Talk(outlet)
         self._threads = 0  # beside the main thread, which runs items only if there are none
         self._slots: set[int] = set()
         self._queue: Any = None
@@ -122,6 +126,7 @@ class Worker:
             recursion, digits = wish["limits"]
             sys.setrecursionlimit(recursion)
             sys.set_int_max_str_digits(digits)
+        self.talk.set_up(wish)
         if "native" in wish:
             _limit_native(wish["native"])
         if "threads" in wish:
@@ -149,6 +154,7 @@ class Worker:
 
     def _thread_main(self) -> None:
         delay = run_delay_clock()
+        self.talk.runs_items()
         with self._send_lock:
             slot = next(i for i in range(1, SLOTS) if i not in self._slots)
             self._slots.add(slot)
@@ -159,12 +165,15 @@ class Worker:
             pass  # nobody wants to hear; the main thread reads the same, and ends the process
         finally:
             self._slots.discard(slot)
+            self.talk.runs_no_more()
 
     def _load(self, frame: wire.Frame) -> None:
         number = frame.number
         self._board[0] = LOADING
+        before = loading()
         try:
             job: Job = frame.load()
+            loaded(before)
             if job.state is not None:
                 from .state import set_module_state
 
@@ -182,6 +191,8 @@ class Worker:
             self._send(wire.frame(wire.LOST, number, pickle.dumps(packed, protocol=5)))
         finally:
             self._board[0] = IDLE
+        if self.talk.held:
+            self.talk.finish()
 
     def _run(self, frame: wire.Frame, slot: int, delay: Callable[[], float]) -> None:
         """Run one batch and send what came of it."""
@@ -225,6 +236,8 @@ class Worker:
         body, buffers = self._pack(job, values, errors, wrote, start)
         land += time.perf_counter() - wall
         self._board[slot] = IDLE
+        if self.talk.held:
+            self.talk.finish()
         head = wire.DONE_HEAD.pack(ran, back, ran_s, thread, process, land)
         self._send(wire.frame(wire.DONE, frame.number, body, buffers, head))
 
@@ -321,10 +334,6 @@ class Worker:
 
         return wire.dumps((good, errors, wrote), byvalue.dumps)
 
-    def _send(self, vectors: list[Any]) -> None:
-        with self._send_lock:
-            wire.send_all(self._sock, vectors)
-
 
 def _limit_native(threads: int) -> None:
     """Libraries that are loaded already read the environment long ago, and must be told."""
@@ -345,17 +354,20 @@ def run(sock: socket.socket, board_fd: int) -> None:
     # Ctrl-C reaches the whole process group; what it means is the parent's to say. A handler that does nothing, not
     # SIG_IGN, because programs that the caller's function starts would inherit that.
     signal.signal(signal.SIGINT, lambda *_: None)
-    # Workers share the terminal, or the file: what each prints comes in whole lines.
+    # What is written past the streams of `talk`, to ``sys.__stdout__``, shares the terminal: it comes in whole lines.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, write_through=False)
     board = memoryview(mmap.mmap(board_fd, BOARD_BYTES)).cast("q")
     os.close(board_fd)
+    worker = Worker(sock, board)
+    worker.talk.install()
     try:
-        Worker(sock, board).serve()
+        worker.serve()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone, or no longer wants to hear
     finally:
+        worker.talk.alone = True
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()

@@ -33,6 +33,10 @@ BYE = 5
 READY = 16  # number: pid
 DONE = 17  # number: batch; body: DONE_HEAD, then the pickled results
 LOST = 18  # number: job; body: why the job could not be loaded, as a packed error
+TALK = 19  # number: one of the kinds below; body: the text (UTF-8, lone surrogates let pass), the bytes, or a pickle
+
+# What is said in a frame of talk.
+OUT_TEXT, ERR_TEXT, OUT_BYTES, ERR_BYTES, RECORD, WARNING = 1, 2, 3, 4, 5, 6
 
 BATCH_HEAD = Struct("<qI")  # index of the first item, job
 # items run, items handed back unrun; seconds: wall, CPU of the thread, CPU of the process, unpickle + pickle.
@@ -131,7 +135,8 @@ class Inbox:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._loose = b""  # received, not yet cut
+        self._loose = b""  # received, and cut up to `_at`: taking each frame off would copy the rest for each
+        self._at = 0
         self._frame: Frame | None = None  # the large frame that is being filled
         self._holes: list[memoryview] = []  # what is missing of it, in stream order
 
@@ -151,7 +156,8 @@ class Inbox:
                 self._holes[0] = hole[got:]
             return got > 0
         data = self._sock.recv(_CHUNK_BYTES)
-        self._loose = self._loose + data if self._loose else data
+        rest = self._loose[self._at :]
+        self._loose, self._at = rest + data if rest else data, 0
         return bool(data)
 
     def frames(self) -> Iterator[Frame]:
@@ -166,19 +172,20 @@ class Inbox:
                     return
                 whole, self._frame = self._frame, None
                 yield whole
-            loose = self._loose
-            if len(loose) < _HEADER.size:
+            loose, at = self._loose, self._at
+            if len(loose) - at < _HEADER.size:
                 return
-            kind, magic, n_buffers, number, n_body = _HEADER.unpack_from(loose)
+            kind, magic, n_buffers, number, n_body = _HEADER.unpack_from(loose, at)
             if magic != _MAGIC or n_body > _MAX_FRAME_BYTES or n_buffers > MAX_BUFFERS:
-                raise BrokenFrame(f"not a frame: {bytes(loose[:16])!r}")
+                raise BrokenFrame(f"not a frame: {bytes(loose[at : at + 16])!r}")
             start = _HEADER.size + n_buffers * _LENGTH.size
-            if len(loose) < start:
+            if len(loose) < at + start:
                 return
-            if not n_buffers and len(loose) >= start + n_body:
-                self._loose = loose[start + n_body :]
-                yield Frame(kind, number, memoryview(loose)[start : start + n_body], [])
+            if not n_buffers and len(loose) >= at + start + n_body:
+                self._at = at + start + n_body
+                yield Frame(kind, number, memoryview(loose)[at + start : self._at], [])
                 continue
+            self._loose, self._at = loose[at:], 0
             self._open(kind, number, n_body, n_buffers, start)
 
     def _open(self, kind: int, number: int, n_body: int, n_buffers: int, start: int) -> None:
@@ -207,11 +214,18 @@ __all__ = [
     "BYE",
     "DONE",
     "DONE_HEAD",
+    "ERR_BYTES",
+    "ERR_TEXT",
     "FORGET",
     "LOAD",
     "LOST",
+    "OUT_BYTES",
+    "OUT_TEXT",
     "READY",
+    "RECORD",
     "SETUP",
+    "TALK",
+    "WARNING",
     "BrokenFrame",
     "Frame",
     "Inbox",
