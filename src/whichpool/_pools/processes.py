@@ -12,14 +12,23 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from signal import SIGKILL
 from time import perf_counter
 
 from whichpool._pools import fleet
 from whichpool._pools.packing import Packer, cannot_be_sent, first_unsendable
-from whichpool._pools.remains import died, how_it_ended, read_answer, read_loss, unpack_error
+from whichpool._pools.remains import (
+    check_sums,
+    died,
+    how_it_ended,
+    not_loaded,
+    not_received,
+    read_answer,
+    read_loss,
+    unpack_error,
+)
 from whichpool._pools.suspects import halves, suspects
 from whichpool._worker import wire
-from whichpool._worker.calls import short_repr
 from whichpool._worker.main import UNREADABLE
 from whichpool.errors import CannotTravel, WorkerLost
 
@@ -52,6 +61,9 @@ SMALL_JOB_BYTES = 100_000
 MOST_DEATHS = 5
 # A worker that was killed is waited for so long: the kernel takes about a millisecond, a core dump longer.
 LAST_WAIT_S = 0.3
+# A worker whose socket has closed has mostly ended, and the kernel says so within milliseconds; after so long it is
+# taken to have closed the socket itself and to go on, and is ended. One that only ends slowly keeps its own exit code.
+LET_GO_S = 0.25
 # A failed run waits so long for its workers to stop between two items, and lets those go that are in a longer one.
 QUIETEN_S = 0.100
 
@@ -288,8 +300,11 @@ class Processes:
                 if frame.kind == wire.DONE:
                     self._done(member, frame)
                 elif frame.kind == wire.LOST:
-                    self._dismiss(member, self._lost(frame))
-                    return
+                    if frame.number == self._job:  # else of a run that was over before this was known
+                        self._dismiss(member, not_loaded(self._hub.job.fn, read_loss(frame)))
+                        return
+                elif frame.kind != wire.READY:
+                    raise wire.BrokenFrame(f"a message of kind {frame.kind}")
         except EOFError:
             self._bury(member)
         except (wire.BrokenFrame, wire.StructError) as error:
@@ -302,7 +317,8 @@ class Processes:
             raise wire.BrokenFrame(f"an answer to batch {frame.number}, which it does not have")
         began = perf_counter()
         ran, back, wall_s, cpu_s, process_s, land_s = wire.DONE_HEAD.unpack_from(frame.body)
-        values, errors, wrote = read_answer(frame, wire.DONE_HEAD.size, len(batch))
+        check_sums(ran, back, (wall_s, cpu_s, process_s, land_s), len(batch))
+        values, errors, wrote = read_answer(frame, wire.DONE_HEAD.size, len(batch), back, self._hub.job)
         del member.batches[frame.number]
         member.suspect = False
         self._deaths = 0
@@ -325,13 +341,7 @@ class Processes:
         if len(batch) > 1:
             self._suspects += self._hub.isolate(batch, halves(len(batch)))
             return
-        item = batch.items[0]
-        failure = CannotTravel(
-            f"item {batch.start} ({short_repr(item)}, {type(item).__name__}) was pickled, but cannot be unpickled in a "
-            f"worker process: {packed[1]}: {packed[2]}. Its class must be importable there, and its __reduce__ or "
-            '__setstate__ must work; send what the function needs to make it instead, or use plan="threads".'
-        )
-        failure.__cause__ = unpack_error(packed)
+        failure = not_received(batch, packed)
         if not self._hub.keep_local(batch, failure):
             self._hub.put(batch, [], failure)
 
@@ -359,18 +369,6 @@ class Processes:
             hub.put(batch, [None] * at, first, unrun=back, nodes=[] if first is not None else values)
         else:
             hub.put(batch, values[:at] if first is not None else values, first, unrun=back)
-
-    def _lost(self, frame: wire.Frame) -> CannotTravel:
-        """A worker could not load the function."""
-        packed = read_loss(frame)
-        error = unpack_error(packed)
-        lost = CannotTravel(
-            f"the function {short_repr(self._hub.job.fn)} cannot be loaded in a worker process: "
-            f"{packed[1]}: {packed[2]}. A module it comes from may not be importable there: install it, or put its "
-            "folder on PYTHONPATH; or define the function where it is used."
-        )
-        lost.__cause__ = error
-        return lost
 
     def _dismiss(self, member: Member, lost: CannotTravel) -> None:
         """A worker could not load the function: none of its batches was run, nor would any other worker's be.
@@ -403,7 +401,12 @@ class Processes:
         self._news = True
         if babbled:
             worker.server.kill(worker.token)
-        code = worker.exit_code()
+        code = worker.exit_code(LET_GO_S)
+        severed = code is None and not babbled
+        if code is None:
+            worker.server.kill(worker.token)
+            code = worker.exit_code()
+            severed = severed and code == -SIGKILL  # one that was just about to end has a code of its own
         running = worker.running()
         suspected = suspects(
             list(member.batches.values()), running, worker.handling(), self._width if babbled else None
@@ -420,7 +423,7 @@ class Processes:
             apart = self._hub.isolate(batch, parts)
             if certain:
                 index, item = apart[0].start, apart[0].items[0]
-                error = died(index, item, code, running=index in running, babbled=babbled)
+                error = died(index, item, code, running=index in running, babbled=babbled, severed=severed)
                 self._hub.put(apart[0], [], error)
             else:
                 self._suspects += apart

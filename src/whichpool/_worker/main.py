@@ -6,6 +6,7 @@ into its slot, so that the parent knows which item killed a worker even when not
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import sys
@@ -33,6 +34,10 @@ IDLE = -1  # in a slot: between batches
 # In a slot, for a batch whose first item has index i: HANDLING - i. The batch is being unpickled, combined or pickled,
 # which runs the user's code too, and no item of it is running.
 HANDLING = -2
+
+# What the socket says when the parent is gone or no longer wants to hear; or when a function has closed it, or was
+# itself forked and has come back twice.
+GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF)
 
 # Among the errors of an answer, in place of an offset: the batch could not be unpickled, and nothing of it was run.
 UNREADABLE = -1
@@ -153,8 +158,10 @@ class Worker:
         try:
             while (frame := self._queue.get()) is not None:
                 self._run(frame, slot, delay)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # nobody wants to hear; the main thread reads the same, and ends the process
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            # Nobody wants to hear; the main thread reads the same, and ends the process.
         finally:
             self._slots.discard(slot)
 
@@ -346,10 +353,13 @@ def run(sock: socket.socket, board_fd: int) -> None:
             stream.reconfigure(line_buffering=True, write_through=False)
     board = memoryview(mmap.mmap(board_fd, BOARD_BYTES)).cast("q")
     os.close(board_fd)
+    # A child that the caller's function forks must not hold the socket open: its end says that this process has ended.
+    os.register_at_fork(after_in_child=sock.close)
     try:
         Worker(sock, board).serve()
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the parent is gone, or no longer wants to hear
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
     finally:
         for stream in (sys.stdout, sys.stderr):
             try:
