@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 # A function with no more bytes than this is sent along with the first batch, and forgotten with the next one's.
 SMALL_JOB_BYTES = 100_000
-# After so many deaths with no item finished in between, the fault is taken to be the machine's, not an item's.
+# After so many deaths with no item finished or blamed in between, the fault is taken to be the machine's.
 MOST_DEATHS = 5
 # A worker that was killed is waited for so long: the kernel takes about a millisecond, a core dump longer.
 LAST_WAIT_S = 0.3
@@ -115,7 +115,9 @@ class Processes:
         self._waker: tuple[socket.socket, socket.socket] | None = None  # wait here, write here
         self._lock = threading.Lock()  # held by whoever gives out or takes in; not while waiting
         self.replaced: list[str] = []  # what became of workers that ended, for the report
-        self.lost: CannotTravel | None = None  # the function cannot be loaded in a worker
+        self.lost: CannotTravel | WorkerLost | None = (
+            None  # no worker can do it: the function does not load, or they end
+        )
         self.wrote: list[str] = []  # names that a worker saw change
         self.resident_bytes: int | None = None
 
@@ -427,15 +429,20 @@ class Processes:
                 self._hub.put(apart[0], [], error)
             else:
                 self._suspects += apart
-        if not suspected:
-            self._deaths += 1
+        # Where an item is to blame the run has come nearer to its end: it fails, or there are fewer left to suspect.
+        self._deaths = 0 if suspected else self._deaths + 1
         if self._deaths >= MOST_DEATHS + self._wanted:
-            raise WorkerLost(
+            lost = WorkerLost(
                 f"{self._deaths} worker processes ended one after the other without finishing anything; the last one "
                 f"{how_it_ended(code)}. The machine may be out of memory or of processes (see `whichpool doctor`), or "
                 "importing what the function needs may end a process."
             )
-        if self._hub.is_open() and len(self._members) < self._wanted:
+            if (
+                not self._hub.local_is_fine or self._suspects
+            ):  # what may kill is not tried in the caller's process
+                raise lost
+            self.lost, self._feeding = lost, False
+        if self.lost is None and self._hub.is_open() and len(self._members) < self._wanted:
             for replacement in fleet.lease(1):
                 self._join(replacement)
 

@@ -158,12 +158,15 @@ class Worker:
         try:
             while (frame := self._queue.get()) is not None:
                 self._run(frame, slot, delay)
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
-            # Nobody wants to hear; the main thread reads the same, and ends the process.
-        finally:
-            self._slots.discard(slot)
+        except BaseException as error:
+            # The batch in hand has no other end: without this thread it would be waited for in vain. The main thread
+            # need not notice; while it waits for a socket, that is not closed for the parent either.
+            if not (isinstance(error, OSError) and error.errno in GONE):
+                import traceback
+
+                traceback.print_exc()
+            os._exit(1)
+        self._slots.discard(slot)
 
     def _load(self, frame: wire.Frame) -> None:
         number = frame.number
@@ -226,9 +229,11 @@ class Worker:
         wall = time.perf_counter()
         body, buffers = self._pack(job, values, errors, wrote, start)
         land += time.perf_counter() - wall
-        self._board[slot] = IDLE
         head = wire.DONE_HEAD.pack(ran, back, ran_s, thread, process, land)
         self._send(wire.frame(wire.DONE, frame.number, body, buffers, head))
+        self._board[slot] = (
+            IDLE  # not before: an item may have closed the socket, and the next try would end the same
+        )
 
     def _calls(
         self, job: Job, number: int, items: list[Any], start: int, slot: int, errors: dict[int, PackedError]
