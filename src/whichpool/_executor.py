@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
-import threading
+from collections import deque
 from concurrent.futures import Executor as StandardExecutor
-from weakref import WeakSet
+from itertools import islice
 
 from whichpool._pool import Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
-    from typing import ParamSpec, TypeVar, Unpack
+    from typing import Any, ParamSpec, TypeVar, Unpack
 
     from whichpool._records import RunReport
     from whichpool._run.options import AnyOptions
@@ -23,21 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Executor"]
 
-_executors: WeakSet[Executor] = WeakSet()
-
-
-def _at_exit() -> None:
-    """The program has ended: as the standard's executors do, run what was submitted to those that are still open."""
-    for executor in list(_executors):
-        executor.shutdown()
-
-
-# Before daemon threads and workers are ended, unlike `atexit`; it is what `concurrent.futures` uses.
-getattr(threading, "_register_atexit", atexit.register)(_at_exit)
-
 
 class Executor(StandardExecutor):
     """A `Pool` as a `concurrent.futures.Executor`, for code that wants one.
+
+    What was submitted is done, also after the last reference to the executor is gone, and before the program ends.
 
     Args:
         **options: See `whichpool.map`; whatever ``on_error`` says, an executor's futures raise.
@@ -52,21 +41,81 @@ class Executor(StandardExecutor):
 
     def __init__(self, **options: Unpack[AnyOptions]) -> None:
         self._pool = Pool(**options)
-        _executors.add(self)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have one call made.
 
         Raises:
-            RuntimeError: After `shutdown`.
+            RuntimeError: After `shutdown`, or while the program ends.
         """
+        if self._pool._closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return self._pool.submit(fn, *args, **kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        /,
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """The results of ``fn(*args)`` for the items of the iterables, in order, each as a call of its own.
+
+        Args:
+            fn: As for `submit`.
+            *iterables: As for the built-in `map`. All that they give is submitted at once, unless there is a buffer.
+            timeout: Seconds from now, after which a result that is asked for and not there is a `TimeoutError`.
+            chunksize: Accepted, as by the standard's executors; how many calls are sent together is measured.
+            buffersize: So many calls at most are submitted whose results have not been asked for; the iterables are
+                taken from as results are. As in Python 3.14, on every Python. ``None``: no bound.
+
+        Raises:
+            TypeError: ``buffersize`` is no whole number.
+            ValueError: It is below 1.
+        """
+        from time import monotonic
+
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError(f"buffersize must be an integer or None, not {buffersize!r}")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"buffersize must be None or above 0, not {buffersize}")
+        until = None if timeout is None else monotonic() + timeout
+        calls = zip(*iterables, strict=False)
+        futures: deque[Future[T]] = deque()
         try:
-            return self._pool.submit(fn, *args, **kwargs)
-        except RuntimeError as error:
-            raise RuntimeError("cannot schedule new futures after shutdown") from error
+            for args in islice(calls, buffersize):
+                futures.append(self.submit(fn, *args))
+        except BaseException:
+            _cancel(futures)  # nobody will ever ask for them
+            raise
+
+        def results() -> Iterator[T]:
+            try:
+                while futures:
+                    future = futures.popleft()
+                    try:
+                        result = future.result(None if until is None else until - monotonic())
+                    finally:
+                        future.cancel()  # if it was not there in time
+                        del future  # its exception holds this frame
+                    if buffersize is not None:
+                        for args in islice(calls, 1):
+                            futures.append(self.submit(fn, *args))
+                    yield result
+                    del result  # it is the consumer's
+            finally:
+                _cancel(futures)
+
+        return results()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take nothing more; with ``wait``, return when all has ended."""
+        """Take nothing more; with ``wait``, return when all has ended.
+
+        In a call that runs on a thread of the executor, and in a future's callback, it does not wait: it would for
+        itself.
+        """
         self._pool.close(wait=wait, cancel=cancel_futures)
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
@@ -80,3 +129,8 @@ class Executor(StandardExecutor):
 
     def __repr__(self) -> str:
         return f"<whichpool.Executor {self._pool!r}>"
+
+
+def _cancel(futures: deque[Future[Any]]) -> None:
+    while futures:
+        futures.popleft().cancel()

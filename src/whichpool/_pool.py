@@ -25,6 +25,8 @@ class Pool:
     """Keeps options, and takes single calls; ``with`` ends it.
 
     Worker processes belong to the interpreter, not to a pool: every call and every pool finds those that are idle.
+    What was submitted is done, also where the pool is not closed: after its last reference is gone, or when the program
+    ends.
 
     Args:
         **options: Those of every call made through the pool, unless the call has its own; see `map`.

@@ -130,6 +130,8 @@ class Worker:
             raise EOFError from error
         for frame in self.inbox.frames():
             if frame.kind == wire.READY:
+                if self.pid is not None:
+                    raise wire.BrokenFrame("it says a second time that it is ready")
                 self.server.proven = True
                 self.pid = frame.number
             yield frame

@@ -9,20 +9,27 @@ not fit is sent on when there is room, so that a worker which is itself waiting 
 
 from __future__ import annotations
 
-import select
-import socket
 import threading
+from signal import SIGKILL
 from time import perf_counter
 
-from whichpool._pools import fleet
 from whichpool._pools.hearing import Hearing
-from whichpool._pools.member import Member
 from whichpool._pools.overtime import CallLimit
 from whichpool._pools.packing import Packer, cannot_be_sent, first_unsendable
-from whichpool._pools.remains import died, how_it_ended, read_answer, read_loss, too_long, unpack_error
+from whichpool._pools.remains import (
+    check_sums,
+    died,
+    how_it_ended,
+    not_loaded,
+    not_received,
+    read_answer,
+    read_loss,
+    too_long,
+    unpack_error,
+)
+from whichpool._pools.roster import Roster
 from whichpool._pools.suspects import halves, suspects
 from whichpool._worker import wire
-from whichpool._worker.calls import short_repr
 from whichpool._worker.main import HANDLING, UNREADABLE
 from whichpool.errors import CannotTravel, WorkerLost
 
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from whichpool._pools.base import Batch, Hub
+    from whichpool._pools.member import Member
     from whichpool._worker.calls import PackedError
 
     class Sizer(Protocol):
@@ -50,14 +58,11 @@ if TYPE_CHECKING:
         def add_ship(self, calls: int, ship_s: float, payload_bytes: int | None) -> None: ...
 
 
-# A function with no more bytes than this is sent along with the first batch, and forgotten with the next one's.
-SMALL_JOB_BYTES = 100_000
-# After so many deaths with no item finished in between, the fault is taken to be the machine's, not an item's.
+# After so many deaths with no item finished or blamed in between, the fault is taken to be the machine's.
 MOST_DEATHS = 5
-# A worker that was killed is waited for so long: the kernel takes about a millisecond, a core dump longer.
-LAST_WAIT_S = 0.3
-# A failed run waits so long for its workers to stop between two items, and lets those go that are in a longer one.
-QUIETEN_S = 0.100
+# A worker whose socket has closed has mostly ended, and the kernel says so within milliseconds; after so long it is
+# taken to have closed the socket itself and to go on, and is ended. One that only ends slowly keeps its own exit code.
+LET_GO_S = 0.25
 
 
 class Processes:
@@ -76,29 +81,24 @@ class Processes:
     ) -> None:
         self._hub = hub
         self._hearing = Hearing(hub.fail, context)
-        self._job_bytes = job_bytes
-        self._job = fleet.new_job_number()
+        self._roster = Roster(job_bytes, cores, self._hearing)
         self._sizer = sizer
         self._meter = meter
         self._remaining = remaining
         self._packer = Packer(hub.job)
-        self._cores = cores
         self._limit = CallLimit(timeout_s) if timeout_s is not None else None
-        self._members: dict[int, Member] = {}
-        self._wanted = 0
-        self._threads = 1
         self._feeding = False
         self._width = 1
         self._sent = 0
         self._deaths = 0
         self._measured = False
         self._suspects: list[Batch] = []  # each to be tried alone, to see whether it kills
-        self._poll = select.poll()
         self._news = True  # since `step` last gave out, there may be more to give
-        self._waker: tuple[socket.socket, socket.socket] | None = None  # wait here, write here
         self._lock = threading.Lock()  # held by whoever gives out or takes in; not while waiting
         self.replaced: list[str] = []  # what became of workers that ended, for the report
-        self.lost: CannotTravel | None = None  # the function cannot be loaded in a worker
+        self.lost: CannotTravel | WorkerLost | None = (
+            None  # no worker can do it: the function does not load, or they end
+        )
         self.wrote: list[str] = []  # names that a worker saw change
         self.resident_bytes: int | None = None
 
@@ -110,65 +110,33 @@ class Processes:
         Raises:
             fleet.CannotStart: None can be had.
         """
-        self._wanted = wanted
-        missing = wanted - len(self._members)
-        if missing > 0:
-            for worker in fleet.lease(missing):
-                self._join(worker)
-
-    def _join(self, worker: fleet.Worker) -> None:
-        self._members[worker.fd] = Member(worker)
-        self._poll.register(worker.fd, select.POLLIN)
-        worker.set_up(self._threads, self._share)
-        worker.cancel(0)
-        self._hearing.later(worker.stray)
-        load = wire.frame(wire.LOAD, self._job, self._job_bytes)
-        if worker.pid is not None and len(self._job_bytes) < SMALL_JOB_BYTES:
-            worker.send_later(load)
-        else:
-            worker.send(load)  # it loads, and imports what it needs, while the work goes on elsewhere
+        self._roster.hire(wanted)
 
     def feed(self, processes: int, threads: int) -> None:
         """Give batches to this many workers from now on, so many at a time to each; 0 processes: to none."""
         self._feeding = processes > 0
         self._news = True
-        if threads != self._threads:
-            self._threads = threads
-            for member in self._members.values():
-                member.worker.set_up(threads, self._share)
+        self._roster.set_threads(threads)
         self._width = threads
-
-    @property
-    def _share(self) -> int:
-        """Cores for each worker."""
-        return max(1, int(self._cores / max(self._wanted, 1)))
 
     @property
     def ready(self) -> int:
         """Workers that are up."""
-        return sum(member.worker.pid is not None for member in self._members.values())
+        return self._roster.ready
 
     @property
     def busy(self) -> int:
         """Batches in the workers' hands."""
-        return sum(len(member.batches) for member in self._members.values())
+        return self._roster.busy
 
     def let_wake(self) -> None:
         """Prepare for `wake`, which costs a pair of sockets; before `step` is first called."""
-        if self._waker is None:
-            self._waker = socket.socketpair()
-            for end in self._waker:
-                end.setblocking(False)
-            self._poll.register(self._waker[0].fileno(), select.POLLIN)
+        self._roster.let_wake()
 
     def wake(self) -> None:
         """Make `step` return from its wait; from any thread. Does nothing before `let_wake`."""
-        if self._waker is not None:
-            self._news = True
-            try:
-                self._waker[1].send(b"\0")
-            except OSError:
-                pass  # full: it will wake anyway; closed: nobody waits
+        self._news = True
+        self._roster.wake()
 
     def offer(self) -> None:
         """There is something to give out: do so at once, on the calling thread, or have `step` do it."""
@@ -177,7 +145,7 @@ class Processes:
             return
         try:
             self._give()
-            if any(member.writing for member in self._members.values()):
+            if any(member.writing for member in self._roster):
                 self.wake()  # what did not fit is sent by `step`, which must know that it should wait for room
         except Exception as error:
             self._hub.fail(error)
@@ -193,7 +161,7 @@ class Processes:
             WorkerLost: Workers keep ending without finishing anything.
             CannotTravel: The function cannot be loaded in a worker.
         """
-        if self._news or self._waker is None:
+        if self._news or not self._roster.can_be_woken:
             # Where nobody can tell of news there may always be some.
             with self._lock:
                 self._news = False
@@ -203,42 +171,28 @@ class Processes:
                     return
         if self._limit is not None:
             timeout_s = min(timeout_s, self._limit.look_s)
-        ready = self._poll.poll(max(timeout_s, 0.0) * 1000)
+        ready = self._roster.wait(timeout_s)
         with self._lock:
             self._take_in(ready)
             if self._limit is not None:
-                for member, word in self._limit.over(self._members.values()):
+                for member, word in self._limit.over(self._roster):
                     self._bury(member, late=word)
             if self._feeding:
                 self._give()
 
     def _take_in(self, ready: list[tuple[int, int]]) -> None:
-        """See to the sockets that poll named."""
-        for fd, event in ready:
-            if self._waker is not None and fd == self._waker[0].fileno():
-                try:
-                    self._waker[0].recv(4096)
-                except BlockingIOError:
-                    pass
-                continue
-            member = self._members.get(fd)
-            if member is None:
-                continue
-            if event & select.POLLOUT and member.worker.flush() and not member.worker.sending:
-                self._listen(member, writing=False)
-            if event & ~select.POLLOUT:
+        """See to the sockets that are ready."""
+        for member, has_room, has_news in self._roster.named(ready):
+            if has_room and member.worker.flush() and not member.worker.sending:
+                self._roster.listen(member, writing=False)
+            if has_news:
                 self._hear(member)
-
-    def _listen(self, member: Member, writing: bool) -> None:
-        if writing != member.writing:
-            member.writing = writing
-            self._poll.modify(member.worker.fd, select.POLLIN | (select.POLLOUT if writing else 0))
 
     def _give(self) -> None:
         """Hand out batches, to the workers with the fewest first, until all have enough or there are no more."""
         depth = self._width + (1 if self._sizer.prefetch() else 0)
         for level in range(depth):
-            for member in list(self._members.values()):
+            for member in self._roster:
                 if member.worker.pid is None or len(member.batches) != level or member.suspect:
                     continue
                 if self._suspects:
@@ -246,7 +200,7 @@ class Processes:
                         member.suspect = True
                         self._send(member, self._suspects.pop(0))
                     continue
-                workers = max(len(self._members), 1) * self._width
+                workers = max(len(self._roster), 1) * self._width
                 batch = self._hub.take_without_waiting(self._sizer.next(self._remaining(), workers))
                 if batch is None:
                     return
@@ -268,14 +222,14 @@ class Processes:
             return
         self._sent = (self._sent + 1) & 0x7FFFFFFF
         member.batches[self._sent] = batch
-        head = wire.BATCH_HEAD.pack(batch.start, self._job)
+        head = wire.BATCH_HEAD.pack(batch.start, self._roster.job)
         alive = member.worker.send(wire.frame(wire.BATCH, self._sent, body, buffers, head))
         size = len(body) + sum([buffer.nbytes for buffer in buffers])
         self._meter.add_ship(len(batch), perf_counter() - began, size)
         if not alive:
             self._bury(member)
         elif member.worker.sending:
-            self._listen(member, writing=True)
+            self._roster.listen(member, writing=True)
 
     def _cannot_send(self, member: Member, batch: Batch, error: Exception) -> None:
         """An item of the batch cannot be pickled: the others go, that one is run here or is a failure."""
@@ -295,8 +249,11 @@ class Processes:
                 elif frame.kind == wire.TALK:
                     self._hearing.hear(frame)
                 elif frame.kind == wire.LOST:
-                    self._dismiss(member, self._lost(frame))
-                    return
+                    if frame.number == self._roster.job:  # else of a run that was over before this was known
+                        self._dismiss(member, not_loaded(self._hub.job.fn, read_loss(frame)))
+                        return
+                elif frame.kind != wire.READY:
+                    raise wire.BrokenFrame(f"a message of kind {frame.kind}")
         except EOFError:
             self._bury(member)
         except (wire.BrokenFrame, wire.StructError) as error:
@@ -309,7 +266,8 @@ class Processes:
             raise wire.BrokenFrame(f"an answer to batch {frame.number}, which it does not have")
         began = perf_counter()
         ran, back, wall_s, cpu_s, process_s, land_s = wire.DONE_HEAD.unpack_from(frame.body)
-        values, errors, wrote = read_answer(frame, wire.DONE_HEAD.size, len(batch))
+        check_sums(ran, back, (wall_s, cpu_s, process_s, land_s), len(batch))
+        values, errors, wrote = read_answer(frame, wire.DONE_HEAD.size, len(batch), back, self._hub.job)
         del member.batches[frame.number]
         member.since.clear()
         member.suspect = False
@@ -333,13 +291,7 @@ class Processes:
         if len(batch) > 1:
             self._suspects += self._hub.isolate(batch, halves(len(batch)))
             return
-        item = batch.items[0]
-        failure = CannotTravel(
-            f"item {batch.start} ({short_repr(item)}, {type(item).__name__}) was pickled, but cannot be unpickled in a "
-            f"worker process: {packed[1]}: {packed[2]}. Its class must be importable there, and its __reduce__ or "
-            '__setstate__ must work; send what the function needs to make it instead, or use plan="threads".'
-        )
-        failure.__cause__ = unpack_error(packed)
+        failure = not_received(batch, packed)
         if not self._hub.keep_local(batch, failure):
             self._hub.put(batch, [], failure)
 
@@ -368,18 +320,6 @@ class Processes:
         else:
             hub.put(batch, values[:at] if first is not None else values, first, unrun=back)
 
-    def _lost(self, frame: wire.Frame) -> CannotTravel:
-        """A worker could not load the function."""
-        packed = read_loss(frame)
-        error = unpack_error(packed)
-        lost = CannotTravel(
-            f"the function {short_repr(self._hub.job.fn)} cannot be loaded in a worker process: "
-            f"{packed[1]}: {packed[2]}. A module it comes from may not be importable there: install it, or put its "
-            "folder on PYTHONPATH; or define the function where it is used."
-        )
-        lost.__cause__ = error
-        return lost
-
     def _dismiss(self, member: Member, lost: CannotTravel) -> None:
         """A worker could not load the function: none of its batches was run, nor would any other worker's be.
 
@@ -390,8 +330,7 @@ class Processes:
             raise lost
         self.lost = lost
         self._feeding = False
-        del self._members[member.worker.fd]
-        self._poll.unregister(member.worker.fd)
+        self._roster.strike(member)
         for batch in member.batches.values():
             self._hub.give_back(batch)
         member.worker.close()
@@ -407,22 +346,24 @@ class Processes:
         running alone, others in halves. None of their results had arrived.
         """
         worker = member.worker
-        if self._members.pop(worker.fd, None) is None:
+        if not self._roster.strike(member):
             return
-        self._poll.unregister(worker.fd)
         self._news = True
         running, handling = worker.running(), worker.handling()
         if babbled or late is not None:
             worker.server.kill(worker.token)
+        code = worker.exit_code(LET_GO_S)
+        severed = code is None and not babbled and late is None
+        if code is None:
+            worker.server.kill(worker.token)
+            code = worker.exit_code()
+            severed = severed and code == -SIGKILL  # one that was just about to end has a code of its own
         if late is not None:
-            running, handling = (
-                [i for i in running if i == late],
-                [i for i in handling if HANDLING - i == late],
-            )
-        code = worker.exit_code()
+            running = [index for index in running if index == late]
+            handling = [index for index in handling if HANDLING - index == late]
+        else:
+            running, handling = worker.running(), worker.handling()
         if not babbled:
-            if late is None:
-                running, handling = worker.running(), worker.handling()
             self._hearing.last_words(worker)
         suspected = suspects(
             list(member.batches.values()), running, handling, self._width if babbled else None
@@ -439,70 +380,34 @@ class Processes:
             apart = self._hub.isolate(batch, parts)
             if certain:
                 index, item = apart[0].start, apart[0].items[0]
-                error: Exception = died(index, item, code, running=index in running, babbled=babbled)
+                error: Exception
                 if late is not None and self._limit is not None:
                     error = too_long(index, item, self._limit.timeout_s, ended=True)
+                else:
+                    error = died(
+                        index, item, code, running=index in running, babbled=babbled, severed=severed
+                    )
                 self._hub.put(apart[0], [], error)
             else:
                 self._suspects += apart
-        if not suspected:
-            self._deaths += 1
-        if self._deaths >= MOST_DEATHS + self._wanted:
-            raise WorkerLost(
+        # Where an item is to blame the run has come nearer to its end: it fails, or there are fewer left to suspect.
+        self._deaths = 0 if suspected else self._deaths + 1
+        if self._deaths >= MOST_DEATHS + self._roster.wanted:
+            lost = WorkerLost(
                 f"{self._deaths} worker processes ended one after the other without finishing anything; the last one "
                 f"{how_it_ended(code)}. The machine may be out of memory or of processes (see `whichpool doctor`), or "
                 "importing what the function needs may end a process."
             )
-        if self._hub.is_open() and len(self._members) < self._wanted:
-            for replacement in fleet.lease(1):
-                self._join(replacement)
+            if (
+                not self._hub.local_is_fine or self._suspects
+            ):  # what may kill is not tried in the caller's process
+                raise lost
+            self.lost, self._feeding = lost, False
+        if self.lost is None and self._hub.is_open():
+            self._roster.replace()
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    def _quieten(self) -> None:
-        """Have busy workers stop after the item in hand, and wait a little for those whose items are short."""
-        busy = [member for member in self._members.values() if member.batches]
-        for member in busy:
-            member.worker.cancel(self._job)
-        deadline = perf_counter() + QUIETEN_S
-        while any(member.batches for member in busy) and (left := deadline - perf_counter()) > 0:
-            for fd, _ in self._poll.poll(left * 1000):
-                quiet = self._members.get(fd)
-                if quiet is None:
-                    continue
-                try:
-                    for frame in quiet.worker.receive():
-                        if frame.kind == wire.DONE:
-                            quiet.batches.pop(frame.number, None)
-                        elif frame.kind == wire.TALK:
-                            self._hearing.hear(frame)
-                except (EOFError, wire.BrokenFrame):
-                    self._poll.unregister(fd)
-                    busy = [other for other in busy if other is not quiet]
-
     def stop(self, kill: bool) -> None:
         """The run is over. Idle workers go back to the fleet; a busy one starts nothing more; ``kill``: it is ended."""
-        if kill:
-            for member in self._members.values():
-                member.worker.kill()
-            for member in self._members.values():
-                member.worker.exit_code(LAST_WAIT_S)  # once this returns, nothing of the run goes on
-            self._members.clear()
-        else:
-            self._quieten()
-        for member in self._members.values():
-            worker = member.worker
-            self._hearing.last_words(worker)
-            if member.batches or worker.sending:
-                worker.close()  # it ends when its current item does, and finds nobody to tell
-            else:
-                forget = wire.frame(wire.FORGET, self._job, b"")
-                if len(self._job_bytes) < SMALL_JOB_BYTES:
-                    worker.send_later(forget)
-                else:
-                    worker.send(forget)
-                fleet.give_back(worker)
-        self._members.clear()
-        if self._waker is not None:
-            for end in self._waker:
-                end.close()
+        self._roster.stop(kill)

@@ -13,13 +13,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from whichpool._worker.calls import PackedError
+    from whichpool._pools.base import Batch
+    from whichpool._worker.calls import Job, PackedError
 
     Answer = tuple[
         list[Any], dict[int, PackedError], list[str]
     ]  # results, errors by offset, names that were written
 
-__all__ = ["died", "how_it_ended", "read_answer", "read_loss", "too_long", "unpack_error"]
+__all__ = [
+    "check_sums",
+    "died",
+    "how_it_ended",
+    "not_loaded",
+    "not_received",
+    "read_answer",
+    "read_loss",
+    "too_long",
+    "unpack_error",
+]
+
+
+# No batch takes so long, seconds: thirty years.
+LONGEST_S = 1e9
 
 
 def unpack_error(packed: PackedError) -> BaseException:
@@ -40,11 +55,25 @@ def unpack_error(packed: PackedError) -> BaseException:
     return error
 
 
-def read_answer(frame: wire.Frame, offset: int, most: int) -> Answer:
+def check_sums(ran: int, back: int, spent_s: tuple[float, ...], size: int) -> None:
+    """The numbers at the head of an answer to a batch of this size.
+
+    Raises:
+        BrokenFrame: They cannot be.
+    """
+    if ran + back > size or not all(
+        abs(each_s) < LONGEST_S for each_s in spent_s
+    ):  # NaN is not below it either
+        raise wire.BrokenFrame(
+            f"an answer that says {ran} of {size} items ran, {back} did not, in {spent_s} s"
+        )
+
+
+def read_answer(frame: wire.Frame, offset: int, most: int, back: int, job: Job) -> Answer:
     """What a worker answered to a batch of ``most`` items. A result that cannot be unpickled is its item's error.
 
     Raises:
-        BrokenFrame: It is no answer.
+        BrokenFrame: It is no answer, or says nothing of an item that was not handed ``back``.
     """
     try:
         answer = frame.load(offset)
@@ -58,9 +87,32 @@ def read_answer(frame: wire.Frame, offset: int, most: int) -> Answer:
     if isinstance(answer, tuple) and len(answer) == 3:
         values, errors, wrote = answer
         of_types = isinstance(values, list) and isinstance(errors, dict) and isinstance(wrote, list)
-        if of_types and len(values) <= most and all(UNREADABLE <= at < most for at in errors):
+        if of_types and _adds_up(values, errors, most, back, job) and all(isinstance(n, str) for n in wrote):
             return values, errors, wrote
     raise wire.BrokenFrame(f"an answer of type {type(answer).__name__} that is none")
+
+
+def _adds_up(values: list[Any], errors: dict[Any, Any], most: int, back: int, job: Job) -> bool:
+    """Whether something is said of every item that was not handed back, in the shapes that it must have."""
+    if not all(type(at) is int and UNREADABLE <= at < most and _is_error(e) for at, e in errors.items()):
+        return False
+    if UNREADABLE in errors:
+        return True
+    if job.combine is not None:
+        return all(
+            type(node) is tuple and len(node) == 3 and type(node[0]) is type(node[1]) is int
+            for node in values
+        )
+    if errors and (not job.keep_going or len(values) + back < most):
+        return bool(min(errors) <= len(values) <= most)  # what came before the first that failed is there
+    return len(values) + back == most
+
+
+def _is_error(packed: object) -> bool:
+    if not isinstance(packed, tuple) or len(packed) != 4:
+        return False
+    data, *texts = packed
+    return (data is None or isinstance(data, bytes)) and all(isinstance(text, str) for text in texts)
 
 
 def read_loss(frame: wire.Frame) -> PackedError:
@@ -70,10 +122,35 @@ def read_loss(frame: wire.Frame) -> PackedError:
         BrokenFrame: It does not say.
     """
     try:
-        data, name, text, trace = frame.load()
+        packed = frame.load()
     except Exception as error:
         raise wire.BrokenFrame(f"{type(error).__name__}: {error}") from error
-    return data, name, text, trace
+    if not _is_error(packed):
+        raise wire.BrokenFrame(f"a loss of type {type(packed).__name__} that is none")
+    return packed  # type: ignore[no-any-return]
+
+
+def not_loaded(fn: object, packed: PackedError) -> CannotTravel:
+    """A worker could not load the function."""
+    lost = CannotTravel(
+        f"the function {short_repr(fn)} cannot be loaded in a worker process: "
+        f"{packed[1]}: {packed[2]}. A module it comes from may not be importable there: install it, or put its "
+        "folder on PYTHONPATH; or define the function where it is used."
+    )
+    lost.__cause__ = unpack_error(packed)
+    return lost
+
+
+def not_received(batch: Batch, packed: PackedError) -> CannotTravel:
+    """The failure of a batch of one item that could not be unpickled in a worker."""
+    item = batch.items[0]
+    failure = CannotTravel(
+        f"item {batch.start} ({short_repr(item)}, {type(item).__name__}) was pickled, but cannot be unpickled in a "
+        f"worker process: {packed[1]}: {packed[2]}. Its class must be importable there, and its __reduce__ or "
+        '__setstate__ must work; send what the function needs to make it instead, or use plan="threads".'
+    )
+    failure.__cause__ = unpack_error(packed)
+    return failure
 
 
 def how_it_ended(code: int | None) -> str:
@@ -101,7 +178,13 @@ _LIKELY = {
 
 
 def died(
-    index: int, item: Any, code: int | None, *, running: bool = True, babbled: bool = False
+    index: int,
+    item: Any,
+    code: int | None,
+    *,
+    running: bool = True,
+    babbled: bool = False,
+    severed: bool = False,
 ) -> WorkerDied:
     """The failure of the item that a worker was running, or had otherwise in hand, when it ended."""
     which = f"item {index} ({short_repr(item)})"
@@ -109,6 +192,13 @@ def died(
         return WorkerDied(
             f"the worker process that had {which} in hand wrote to the socket on which it should answer, and was "
             "ended. Something in it writes to file descriptors that are not its own.",
+            index,
+            code,
+        )
+    if severed:
+        return WorkerDied(
+            f"the worker process that had {which} in hand closed the socket on which it should answer, and was ended. "
+            "Something in it closes file descriptors that are not its own.",
             index,
             code,
         )

@@ -81,6 +81,10 @@ class Threads:
         if wanted > before:
             costs.record(thread_s=(perf_counter() - began) / (wanted - before))
 
+    def is_here(self) -> bool:
+        """Whether the calling thread is one of them."""
+        return threading.current_thread() in self._threads
+
     def _surplus(self) -> bool:
         """Whether this thread should end, because fewer are wanted."""
         with self._lock:

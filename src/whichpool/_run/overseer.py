@@ -100,6 +100,8 @@ class Overseer:
                 if run.aborted:
                     run.stop_crew()
                     run.stop_threads()
+                elif run.open_ended:
+                    run.stop_crew()  # nobody may be waiting who would do it
             finally:
                 if self._ended is not None:
                     self._ended.set()
@@ -126,8 +128,9 @@ class Overseer:
         with self.acting:
             if run.crew is None and run.threads is None:
                 return True  # it has brought in nobody, and will not any more: it ends by itself
-        if run.crew is not None:
-            run.crew.wake()
+        crew = run.crew
+        if crew is not None:
+            crew.wake()
         if wait_s >= 0:
             return ended.wait(wait_s)
         while not ended.wait(LOOK_UP_S):

@@ -441,6 +441,10 @@ class Run:
             self.notes += crew.replaced
             crew.stop(kill=self.aborted)
 
+    def is_here(self) -> bool:
+        """Whether it is one of its own threads that asks."""
+        return self.threads is not None and self.threads.is_here()
+
     def stop_threads(self) -> None:
         """Have the threads end; wait for what is in progress on them unless the run was aborted."""
         if self.threads is not None:

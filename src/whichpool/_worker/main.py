@@ -6,6 +6,7 @@ into its slot, so that the parent knows which item killed a worker even when not
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import sys
@@ -37,6 +38,10 @@ IDLE = -1  # in a slot: between batches
 HANDLING = -2
 # In slot 0, while a function is unpickled, which imports what it needs.
 LOADING = -(1 << 62)
+
+# What the socket says when the parent is gone or no longer wants to hear; or when a function has closed it, or was
+# itself forked and has come back twice.
+GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF)
 
 # Among the errors of an answer, in place of an offset: the batch could not be unpickled, and nothing of it was run.
 UNREADABLE = -1
@@ -161,11 +166,16 @@ class Worker:
         try:
             while (frame := self._queue.get()) is not None:
                 self._run(frame, slot, delay)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # nobody wants to hear; the main thread reads the same, and ends the process
-        finally:
-            self._slots.discard(slot)
-            self.talk.runs_no_more()
+        except BaseException as error:
+            # The batch in hand has no other end: without this thread it would be waited for in vain. The main thread
+            # need not notice; while it waits for a socket, that is not closed for the parent either.
+            if not (isinstance(error, OSError) and error.errno in GONE):
+                import traceback
+
+                traceback.print_exc()
+            os._exit(1)
+        self._slots.discard(slot)
+        self.talk.runs_no_more()
 
     def _load(self, frame: wire.Frame) -> None:
         number = frame.number
@@ -235,11 +245,13 @@ class Worker:
         wall = time.perf_counter()
         body, buffers = self._pack(job, values, errors, wrote, start)
         land += time.perf_counter() - wall
-        self._board[slot] = IDLE
         if self.talk.held:
             self.talk.finish()
         head = wire.DONE_HEAD.pack(ran, back, ran_s, thread, process, land)
         self._send(wire.frame(wire.DONE, frame.number, body, buffers, head))
+        self._board[slot] = (
+            IDLE  # not before: an item may have closed the socket, and the next try would end the same
+        )
 
     def _calls(
         self, job: Job, number: int, items: list[Any], start: int, slot: int, errors: dict[int, PackedError]
@@ -360,12 +372,15 @@ def run(sock: socket.socket, board_fd: int) -> None:
             stream.reconfigure(line_buffering=True, write_through=False)
     board = memoryview(mmap.mmap(board_fd, BOARD_BYTES)).cast("q")
     os.close(board_fd)
+    # A child that the caller's function forks must not hold the socket open: its end says that this process has ended.
+    os.register_at_fork(after_in_child=sock.close)
     worker = Worker(sock, board)
     worker.talk.install()
     try:
         worker.serve()
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the parent is gone, or no longer wants to hear
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
     finally:
         worker.talk.alone = True
         for stream in (sys.stdout, sys.stderr):

@@ -61,6 +61,16 @@ except (AttributeError, ValueError, OSError):
     _MAX_FRAME_BYTES = 1 << 40
 
 
+# From this size on a frame's memory is had page by page; below it, memory that was used before is quicker. A guess.
+_LAZY_BYTES = 1 << 26
+try:
+    from mmap import MAP_ANONYMOUS, MAP_PRIVATE  # not shared: the caller's arrays are no forked child's
+
+    _PRIVATE = MAP_ANONYMOUS | MAP_PRIVATE
+except ImportError:
+    _PRIVATE = 0
+
+
 class BrokenFrame(Exception):
     """The bytes on the stream are not a frame."""
 
@@ -114,12 +124,34 @@ def advance(views: list[memoryview], sent: int) -> list[memoryview]:
     return []
 
 
+def _room_for(sizes: list[int]) -> list[Any]:
+    """Memory for the parts of a frame.
+
+    A `bytearray` is written to at once, all of it. So that a broken length takes no memory that never comes to be
+    filled, large frames get pages that the system provides as they are written to.
+
+    Raises:
+        BrokenFrame: So much cannot be had.
+    """
+    total = sum(sizes)
+    try:
+        if total < _LAZY_BYTES or not _PRIVATE:
+            return [bytearray(size) for size in sizes]
+        from mmap import mmap
+
+        return [
+            bytearray(size) if size < OUT_OF_BAND_BYTES else mmap(-1, size, flags=_PRIVATE) for size in sizes
+        ]
+    except (MemoryError, OSError, OverflowError) as error:
+        raise BrokenFrame(f"a frame of {total:,} bytes, for which there is no memory") from error
+
+
 class Frame:
     """One frame as it arrived. ``body`` and ``buffers`` are this frame's own memory; buffers are writable."""
 
     __slots__ = ("body", "buffers", "kind", "number")
 
-    def __init__(self, kind: int, number: int, body: memoryview, buffers: list[bytearray]) -> None:
+    def __init__(self, kind: int, number: int, body: memoryview, buffers: list[Any]) -> None:
         self.kind = kind
         self.number = number
         self.body = body
@@ -195,7 +227,7 @@ class Inbox:
         ]
         if n_body + sum(sizes) > _MAX_FRAME_BYTES:
             raise BrokenFrame(f"a frame of {n_body + sum(sizes):,} bytes")
-        parts = [bytearray(size) for size in (n_body, *sizes)]
+        parts = _room_for([n_body, *sizes])
         loose = memoryview(self._loose)[start:]
         self._holes = []
         for part in parts:
