@@ -102,6 +102,10 @@ def map(
                 and calls on threads abandoned. ``None``, the default: no end.
             retries: How often an item that failed is tried again (an exception, a worker that died, a timeout), after
                 waits that double from 0.1 s on; or a `Retry`, which also says for which exceptions. 0 is the default.
+            max_worker_memory: Bytes, or a text such as ``"500 MB"``: a worker process that holds more is replaced,
+                between two batches. ``None``, the default: it is not.
+            max_items_per_worker: A worker process that has run so many items is replaced. ``None``, the default: it is
+                not.
 
     Returns:
         A list, with what ran and why as ``.report``.

@@ -174,3 +174,18 @@ def test_a_system_without_the_call_is_not_measured(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(elsewhere, "_library", lambda name: object())
     assert elsewhere.free_bytes() is None
     assert elsewhere.resident_bytes(1) is None
+
+
+def test_kills_for_want_of_memory_are_counted_where_the_kernel_does(tmp_path):
+    root = tmp_path / "root"
+    for path, text in {
+        "proc/self/cgroup": "0::/job\n",
+        "proc/self/mountinfo": "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+        "sys/fs/cgroup/job/memory.events": "low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\n",
+    }.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    assert memory.oom_kills(str(root)) == 2
+    (root / "sys/fs/cgroup/job/memory.events").unlink()
+    assert memory.oom_kills(str(root)) is None
+    assert memory.oom_kills() is None or memory.oom_kills() >= 0

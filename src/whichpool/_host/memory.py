@@ -72,6 +72,39 @@ def resident_bytes(pid: int | None = None, root: str = "") -> int | None:
         return None
 
 
+def oom_kills(root: str = "") -> int | None:
+    """Tell how many processes of this one's control group the kernel has ended for want of memory, so far.
+
+    Args:
+        root: Put before each path read; default: the real ``/``.
+
+    Returns:
+        A count that only grows, groups inside counted where the kernel does; ``None`` where it cannot be learnt.
+    """
+    if root:
+        files = _oom_files(root)
+    else:
+        global _own_oom_files
+        if _own_oom_files is None:
+            _own_oom_files = _oom_files(root)
+        files = _own_oom_files
+    for file in files:
+        count = read_field(read_text(file, root), "oom_kill")
+        if count is not None:
+            return count
+    return None
+
+
+_own_oom_files: list[str] | None = None  # finding them costs 0.2 ms, and they stay
+
+
+def _oom_files(root: str) -> list[str]:
+    return [
+        folder + ("/memory.events" if version == 2 else "/memory.oom_control")
+        for version, folder in groups("memory", root)
+    ]
+
+
 def _page_bytes() -> int:
     sysconf: Callable[[str], int] | None = getattr(os, "sysconf", None)
     return sysconf("SC_PAGE_SIZE") if sysconf is not None else 4096

@@ -58,7 +58,9 @@ class Worker:
         self.server = server
         self.token = token
         self.pid: int | None = None  # until it has said READY
-        self.jobs: set[int] = set()
+        self.ran = 0  # items, in all runs
+        self.resident_bytes: int | None = None  # when it was last looked at, at `looked_at`
+        self.looked_at = 0.0
         self.surroundings: dict[str, Any] = {"threads": 1}
         self.stray: list[wire.Frame] = []  # talk that came while it was idle, for the next run to hand on
         self._outbox: deque[list[memoryview]] = deque()

@@ -13,6 +13,7 @@ import threading
 from signal import SIGKILL
 from time import perf_counter
 
+from whichpool._pools.health import Health
 from whichpool._pools.hearing import Hearing
 from whichpool._pools.overtime import CallLimit
 from whichpool._pools.packing import Packer, cannot_be_sent, first_unsendable
@@ -77,6 +78,7 @@ class Processes:
         remaining: Callable[[], int | None],
         cores: float = 1.0,
         timeout_s: float | None = None,
+        health: Health | None = None,
         context: Context | None = None,
     ) -> None:
         self._hub = hub
@@ -86,6 +88,7 @@ class Processes:
         self._meter = meter
         self._remaining = remaining
         self._packer = Packer(hub.job)
+        self._health = health if health is not None else Health(None, None)
         self._limit = CallLimit(timeout_s) if timeout_s is not None else None
         self._feeding = False
         self._width = 1
@@ -195,13 +198,24 @@ class Processes:
             for member in self._roster:
                 if member.worker.pid is None or len(member.batches) != level or member.suspect:
                     continue
+                worn = self._health.worn(member.worker)
+                if worn is not None:
+                    if level == 0:
+                        self._retire(member, worn)
+                    continue
                 if self._suspects:
                     if level == 0:
                         member.suspect = True
                         self._send(member, self._suspects.pop(0))
                     continue
                 workers = max(len(self._roster), 1) * self._width
-                batch = self._hub.take_without_waiting(self._sizer.next(self._remaining(), workers))
+                size = self._sizer.next(self._remaining(), workers)
+                room = self._health.room(member.worker)
+                if room is not None:
+                    size = min(size, room - sum([len(batch) for batch in member.batches.values()]))
+                    if size <= 0:
+                        continue
+                batch = self._hub.take_without_waiting(size)
                 if batch is None:
                     return
                 if batch.local:
@@ -272,6 +286,7 @@ class Processes:
         member.since.clear()
         member.suspect = False
         self._deaths = 0
+        self._health.note(member.worker, ran)
         if UNREADABLE in errors:
             self._not_received(batch, errors[UNREADABLE])
             return
@@ -335,6 +350,14 @@ class Processes:
             self._hub.give_back(batch)
         member.worker.close()
 
+    def _retire(self, member: Member, why: str) -> None:
+        """A worker with nothing in hand makes room for a fresh one."""
+        self._roster.strike(member)
+        self._hearing.last_words(member.worker)
+        member.worker.close()
+        self.replaced.append(f"worker {member.worker.pid} {why} and was replaced")
+        self._roster.replace()
+
     # -- deaths --------------------------------------------------------------------------------------------------
 
     def _bury(self, member: Member, babbled: bool = False, late: int | None = None) -> None:
@@ -384,8 +407,15 @@ class Processes:
                 if late is not None and self._limit is not None:
                     error = too_long(index, item, self._limit.timeout_s, ended=True)
                 else:
+                    known = self._health.of_the_dead(worker, code)
                     error = died(
-                        index, item, code, running=index in running, babbled=babbled, severed=severed
+                        index,
+                        item,
+                        code,
+                        running=index in running,
+                        babbled=babbled,
+                        severed=severed,
+                        known=known,
                     )
                 self._hub.put(apart[0], [], error)
             else:

@@ -185,6 +185,7 @@ def died(
     running: bool = True,
     babbled: bool = False,
     severed: bool = False,
+    known: str = "",
 ) -> WorkerDied:
     """The failure of the item that a worker was running, or had otherwise in hand, when it ended."""
     which = f"item {index} ({short_repr(item)})"
@@ -211,7 +212,9 @@ def died(
     else:
         doing = f"while it ran {which}"
         likely = _LIKELY.get(-code, "") if code is not None else ""
-    return WorkerDied(f"the worker process {how_it_ended(code)} {doing}. {likely}".rstrip(), index, code)
+    return WorkerDied(
+        f"the worker process {how_it_ended(code)} {doing}. {likely}".rstrip() + known, index, code
+    )
 
 
 def too_long(index: int, item: Any, timeout_s: float, *, ended: bool) -> ItemTimeout:

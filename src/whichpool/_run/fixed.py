@@ -107,6 +107,7 @@ class Fixed:
             CannotStart: None can be had.
             CannotTravel: The function cannot be pickled.
         """
+        from whichpool._pools.health import Health
         from whichpool._pools.processes import Processes
 
         run = self.run
@@ -122,6 +123,7 @@ class Fixed:
                 lambda: run.work.remaining,
                 cores=look().cores,
                 timeout_s=run.options.timeout,
+                health=Health(run.options.max_worker_bytes, run.options.max_items_per_worker),
                 context=run.context,
             )
             if run.open_ended or not run.caller_helps or run.options.plan == "auto":

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         timeout: float | None
         deadline: float | None
         retries: int | Retry
+        max_worker_memory: int | str | None
+        max_items_per_worker: int | None
 
     class Raising(_Common, total=False):
         """The options, where failures are raised."""
@@ -51,6 +53,8 @@ DEFAULTS: dict[str, Any] = {
     "timeout": None,
     "deadline": None,
     "retries": 0,
+    "max_worker_memory": None,
+    "max_items_per_worker": None,
 }
 # More workers than this in one plan is a slip of the keyboard, not a wish.
 MOST_PROCESSES = 1_024
@@ -73,6 +77,9 @@ class Options:
     __slots__ = (
         "deadline",
         "limit",
+        "max_items_per_worker",
+        "max_worker_bytes",
+        "max_worker_memory",
         "on_error",
         "plan",
         "progress",
@@ -93,6 +100,8 @@ class Options:
     timeout: float | None
     deadline: float | None
     retries: int | Retry
+    max_worker_memory: int | str | None
+    max_items_per_worker: int | None
 
     def __init__(self, **given: Any) -> None:
         for name, usual in DEFAULTS.items():
@@ -112,6 +121,9 @@ class Options:
             _check_int("seed", self.seed, None)
         for name in ("timeout", "deadline"):
             _check_seconds(name, getattr(self, name))
+        if self.max_items_per_worker is not None:
+            _check_int("max_items_per_worker", self.max_items_per_worker, 1)
+        self.max_worker_bytes = check_memory("max_worker_memory", self.max_worker_memory)
         self.return_failures = self.on_error == "return"
         self.shared_ok = self.shared == "ok"
         self.retry = check_retries(self.retries)
@@ -156,6 +168,39 @@ def check_plan(plan: Any) -> PlanWish:
             f"plan={plan!r} asks for {max(processes, 1) * threads} threads; {MOST_THREADS} is the most"
         )
     return (processes, threads)
+
+
+def check_memory(name: str, value: Any) -> int | None:
+    """Bytes, given as a whole number or as a text such as "500 MB" or "2GiB"."""
+    if value is None:
+        return None
+    size: float = 0
+    if isinstance(value, str):
+        number, unit = value.strip(), ""
+        while number and not (number[-1].isdigit() or number[-1] == "."):
+            number, unit = number[:-1], number[-1] + unit
+        factor = _UNITS.get(unit.strip().lower())
+        try:
+            size = float(number) * factor if factor is not None else 0
+        except ValueError:
+            pass
+    elif isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    if not 1 <= size < inf:
+        raise _error(
+            f'{name}={value!r} is no size: it must be a number of bytes, or a text such as "500 MB" or "2GiB"'
+        )
+    return int(size)
+
+
+_UNITS = {
+    **{
+        unit: 1000**power
+        for power, each in enumerate(["", "k", "m", "g", "t"])
+        for unit in (each, each + "b")
+    },
+    **{each + "ib": 1024**power for power, each in enumerate(["", "k", "m", "g", "t"]) if each},
+}
 
 
 def check_retries(retries: Any) -> Retry | None:
