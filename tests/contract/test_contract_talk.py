@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import warnings
 
 import pytest
@@ -157,6 +158,33 @@ def test_what_the_callers_stream_raises_ends_the_run_as_it_ends_the_loop(plan):
     with contextlib.redirect_stdout(closed), pytest.raises(ValueError, match="closed file"):
         whichpool.map(work.compute_and_print, range(40), plan=plan)
     assert whichpool.map(work.print_in_redirect, [1], plan=(2, 1)) == ["kept 1\n"]
+
+
+@pytest.mark.parametrize("plan", [*CREWS, "auto"], ids=str)
+def test_a_write_that_waits_keeps_nobody_else_waiting(plan):
+    entered, leave = threading.Event(), threading.Event()
+
+    class Slow(io.StringIO):
+        def write(self, text):
+            entered.set()
+            assert leave.wait(30)
+            return super().write(text)
+
+    def others():
+        assert entered.wait(30)
+        try:
+            beside.extend(whichpool.map(work.print_in_redirect, [1, 2], plan=(2, 1)))
+        finally:
+            leave.set()
+
+    beside: list[str] = []
+    thread = threading.Thread(target=others)
+    with contextlib.redirect_stdout(Slow()) as slow:
+        thread.start()
+        whichpool.map(work.compute_and_print, range(60), plan=plan)
+        thread.join()
+    assert beside == ["kept 1\n", "kept 2\n"]
+    assert sorted(slow.getvalue().splitlines()) == sorted(f"item {x}" for x in range(60))
 
 
 def test_no_standard_output_takes_all(crew, monkeypatch):

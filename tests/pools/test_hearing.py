@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 import pickle
+import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whichpool._pools import hearing
+from whichpool._pools import fleet, hearing
 from whichpool._worker import wire
 
 KINDS = [wire.OUT_TEXT, wire.ERR_TEXT, wire.OUT_BYTES, wire.ERR_BYTES, wire.RECORD, wire.WARNING]
@@ -89,3 +91,21 @@ def test_what_came_early_is_heard_first(capsys):
     assert early == []
     heard.hear(wire.Frame(wire.TALK, wire.OUT_TEXT, memoryview(b"late\n"), []))
     assert capsys.readouterr().out == "early\nlate\n"
+
+
+def test_an_idle_worker_that_speaks_is_kept_and_heard_later():
+    ours, theirs = socket.socketpair()
+    with ours, theirs, mmap.mmap(-1, 4096) as board:
+        ours.setblocking(False)
+        worker = fleet.Worker(ours, board, None, 1)
+        try:
+            assert worker.idle_and_alive()
+            wire.send_all(theirs, wire.frame(wire.TALK, wire.OUT_TEXT, b"a stray thread's\n"))
+            assert worker.idle_and_alive()
+            assert [bytes(frame.body) for frame in worker.stray] == [b"a stray thread's\n"]
+            wire.send_all(theirs, wire.frame(wire.DONE, 1, b""))
+            assert not worker.idle_and_alive()
+            theirs.close()
+            assert not worker.idle_and_alive()
+        finally:
+            worker.board.release()

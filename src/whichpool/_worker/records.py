@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .talk import Talk
 
     # action, message, category (module, name), module, line; message and module as (pattern, flags), text or None
-    Before = tuple[set[int], dict[str, tuple[int, bool]]]  # handlers; logger -> level, disabled
+    # so many modules; handlers; logger -> level, disabled
+    Before = tuple[int, set[int], dict[str, tuple[int, bool]]]
 
     Filter = tuple[str, Any, tuple[str, str], Any, int]
 
@@ -103,9 +104,9 @@ def set_up(wish: dict[str, Any]) -> None:
 def loading() -> Before:
     """To be called before a job is loaded; what it gives is for `loaded`."""
     if "logging" not in sys.modules:
-        return set(), {}
+        return len(sys.modules), set(), {}
     levels = {name: (logger.level, logger.disabled) for name, logger in _loggers().items()}
-    return {id(handler) for handler in _handlers()}, levels
+    return len(sys.modules), {id(handler) for handler in _handlers()}, levels
 
 
 def loaded(before: Before) -> None:
@@ -113,8 +114,8 @@ def loaded(before: Before) -> None:
 
     The same holds for levels. What the function has set in calls before stays, as it would in the loop.
     """
-    handlers, levels = before
-    if "logging" in sys.modules:
+    modules, handlers, levels = before
+    if len(sys.modules) != modules and "logging" in sys.modules:
         for handler in _handlers():
             if handler is not _ours and id(handler) not in handlers and id(handler) not in _silent:
                 _silent.add(id(handler))
