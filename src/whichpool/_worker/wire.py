@@ -4,8 +4,10 @@ A frame is a header, the lengths of its buffers, a body (usually a pickle), and 
 leaves out of the body so that a large array is never copied into a larger one:
 
     header   u8 kind | u8 magic | u16 number of buffers | u32 number | u64 body length
-    lengths  u64 each
+    entries  u64 where, u64 length; one for each buffer
     body, buffers
+
+A buffer whose entry says where it is in the memory that both sides share (see `arena`) is not in the stream.
 
 What `number` and the body mean for each kind stands beside the kind's name below.
 """
@@ -20,8 +22,10 @@ from struct import error as StructError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
+
+    from .arena import Block, Receiver
 
 # parent -> worker
 SETUP = 1  # body: dict of what the worker's surroundings should be (cwd, path, argv, env, threads)
@@ -30,9 +34,11 @@ BATCH = 3  # number: batch; body: the index of the first item, the job, then the
 FORGET = 4  # number: job
 BYE = 5
 # worker -> parent
-READY = 16  # number: pid
+READY = 16  # number: pid; body: not empty if it sees the shared memory
 DONE = 17  # number: batch; body: DONE_HEAD, then the pickled results
 LOST = 18  # number: job; body: why the job could not be loaded, as a packed error
+# both ways
+FREED = 32  # body: u64 each, where the blocks of shared memory are that the other side can use again
 
 BATCH_HEAD = Struct("<qI")  # index of the first item, job
 # items run, items handed back unrun; seconds: wall, CPU of the thread, CPU of the process, unpickle + pickle.
@@ -41,7 +47,7 @@ DONE_HEAD = Struct("<IIdddd")
 
 _HEADER = Struct("<BBHIQ")
 _MAGIC = 0xA7
-_LENGTH = Struct("<Q")
+_ENTRY = Struct("<QQ")  # 0, or where in the shared memory; length
 
 # A buffer smaller than this is cheaper inside the pickle than as an entry of its own (two more system-call vectors
 # and an allocation, about 2 us); at 32 KiB copying it costs about the same. A guess within a factor of two.
@@ -76,14 +82,19 @@ def dumps(obj: object, dumper: Callable[..., bytes] = pickle.dumps) -> tuple[byt
 
 
 def frame(
-    kind: int, number: int, body: bytes, buffers: list[memoryview] | None = None, head: bytes = b""
+    kind: int,
+    number: int,
+    body: bytes,
+    buffers: Sequence[memoryview | Block] | None = None,
+    head: bytes = b"",
 ) -> list[Any]:
     """The vectors of one frame, ready for ``sendmsg``; ``head`` goes before the body, as part of it."""
     if not buffers:
         return [_HEADER.pack(kind, _MAGIC, 0, number, len(head) + len(body)) + head, body]
-    lengths = b"".join([_LENGTH.pack(buffer.nbytes) for buffer in buffers])
+    entries = b"".join([_ENTRY.pack(getattr(buffer, "offset", 0), buffer.nbytes) for buffer in buffers])
     header = _HEADER.pack(kind, _MAGIC, len(buffers), number, len(head) + len(body))
-    return [header + lengths + head, body, *buffers]
+    inline = [buffer for buffer in buffers if type(buffer) is memoryview]
+    return [header + entries + head, body, *inline]
 
 
 def send_all(sock: socket.socket, vectors: list[Any]) -> None:
@@ -111,15 +122,21 @@ def advance(views: list[memoryview], sent: int) -> list[memoryview]:
 
 
 class Frame:
-    """One frame as it arrived. ``body`` and ``buffers`` are this frame's own memory; buffers are writable."""
+    """One frame as it arrived. ``body`` and ``buffers`` are this frame's own memory; buffers are writable.
 
-    __slots__ = ("body", "buffers", "kind", "number")
+    ``received_bytes``: of the buffers, those that came through the socket.
+    """
 
-    def __init__(self, kind: int, number: int, body: memoryview, buffers: list[bytearray]) -> None:
+    __slots__ = ("body", "buffers", "kind", "number", "received_bytes")
+
+    def __init__(
+        self, kind: int, number: int, body: memoryview, buffers: list[bytearray | memoryview]
+    ) -> None:
         self.kind = kind
         self.number = number
         self.body = body
         self.buffers = buffers
+        self.received_bytes = 0
 
     def load(self, offset: int = 0) -> Any:
         """Unpickle the body from ``offset`` on."""
@@ -134,6 +151,7 @@ class Inbox:
         self._loose = b""  # received, not yet cut
         self._frame: Frame | None = None  # the large frame that is being filled
         self._holes: list[memoryview] = []  # what is missing of it, in stream order
+        self.blocks: Receiver | None = None  # of the shared memory, if frames may name blocks of it
 
     def receive(self) -> bool:
         """One read from the socket. Returns False at the end of the stream.
@@ -172,7 +190,7 @@ class Inbox:
             kind, magic, n_buffers, number, n_body = _HEADER.unpack_from(loose)
             if magic != _MAGIC or n_body > _MAX_FRAME_BYTES or n_buffers > MAX_BUFFERS:
                 raise BrokenFrame(f"not a frame: {bytes(loose[:16])!r}")
-            start = _HEADER.size + n_buffers * _LENGTH.size
+            start = _HEADER.size + n_buffers * _ENTRY.size
             if len(loose) < start:
                 return
             if not n_buffers and len(loose) >= start + n_body:
@@ -183,12 +201,13 @@ class Inbox:
 
     def _open(self, kind: int, number: int, n_body: int, n_buffers: int, start: int) -> None:
         """Make room for a frame of which only a part is here."""
-        sizes = [
-            _LENGTH.unpack_from(self._loose, _HEADER.size + i * _LENGTH.size)[0] for i in range(n_buffers)
-        ]
-        if n_body + sum(sizes) > _MAX_FRAME_BYTES:
-            raise BrokenFrame(f"a frame of {n_body + sum(sizes):,} bytes")
-        parts = [bytearray(size) for size in (n_body, *sizes)]
+        entries = list(_ENTRY.iter_unpack(self._loose[_HEADER.size : start]))
+        inline_bytes = sum([size for where, size in entries if not where])
+        if n_body + inline_bytes > _MAX_FRAME_BYTES:
+            raise BrokenFrame(f"a frame of {n_body + inline_bytes:,} bytes")
+        buffers = [self._block(where, size) if where else bytearray(size) for where, size in entries]
+        body = bytearray(n_body)
+        parts = [body, *[buffer for buffer in buffers if type(buffer) is bytearray]]
         loose = memoryview(self._loose)[start:]
         self._holes = []
         for part in parts:
@@ -198,7 +217,16 @@ class Inbox:
             if have < len(part):
                 self._holes.append(memoryview(part)[have:])
         self._loose = bytes(loose)
-        self._frame = Frame(kind, number, memoryview(parts[0]), parts[1:])
+        self._frame = Frame(kind, number, memoryview(body), buffers)
+        self._frame.received_bytes = inline_bytes
+
+    def _block(self, where: int, size: int) -> memoryview:
+        if self.blocks is None:
+            raise BrokenFrame("a block of memory that is not shared")
+        try:
+            return self.blocks.view(where, size)
+        except ValueError as error:
+            raise BrokenFrame(str(error)) from error
 
 
 __all__ = [
@@ -208,6 +236,7 @@ __all__ = [
     "DONE",
     "DONE_HEAD",
     "FORGET",
+    "FREED",
     "LOAD",
     "LOST",
     "READY",
