@@ -75,3 +75,15 @@ def about(array):
 
 def sizes(*parts, **named):
     return [len(part) for part in parts], {name: len(part) for name, part in named.items()}
+
+
+class Sums:
+    """Sums a captured array, and then writes it: each process its own."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __call__(self, x):
+        total = float(self.array[1:].sum())
+        self.array[0] = x
+        return total, os.getpid()

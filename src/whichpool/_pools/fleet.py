@@ -102,6 +102,16 @@ class Worker:
         self._outbox.append(views)
         return True
 
+    def send_fd(self, fd: int) -> bool:
+        """Send a descriptor ahead of the next frame; false: there is no room for it now."""
+        if self._outbox:
+            return False
+        try:
+            socket.send_fds(self.sock, wire.frame(wire.LUGGAGE, 0, b"")[:1], [fd])
+        except OSError:
+            return False
+        return True
+
     def flush(self) -> bool:
         """Send what waits and fits. False: the worker is gone."""
         while self._outbox:

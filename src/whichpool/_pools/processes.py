@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from whichpool._pools.base import Batch, Hub
     from whichpool._worker.calls import PackedError
+    from whichpool._worker.luggage import Packed
 
     class Sizer(Protocol):
         """Says how many items a batch has, and whether a worker should have one at hand."""
@@ -75,14 +76,14 @@ class Processes:
     def __init__(
         self,
         hub: Hub,
-        job_bytes: bytes,
+        packed: Packed,
         sizer: Sizer,
         meter: Meter,
         remaining: Callable[[], int | None],
         cores: float = 1.0,
     ) -> None:
         self._hub = hub
-        self._job_bytes = job_bytes
+        self._packed = packed
         self._job = fleet.new_job_number()
         self._sizer = sizer
         self._meter = meter
@@ -126,8 +127,8 @@ class Processes:
         self._poll.register(worker.fd, select.POLLIN)
         worker.set_up(self._threads, self._share)
         worker.cancel(0)
-        load = wire.frame(wire.LOAD, self._job, self._job_bytes)
-        if worker.pid is not None and len(self._job_bytes) < SMALL_JOB_BYTES:
+        load = self._packed.frame(self._job, worker.send_fd)
+        if worker.pid is not None and len(self._packed) < SMALL_JOB_BYTES:
             worker.send_later(load)
         else:
             worker.send(load)  # it loads, and imports what it needs, while the work goes on elsewhere
@@ -474,12 +475,13 @@ class Processes:
                 worker.close()  # it ends when its current item does, and finds nobody to tell
             else:
                 forget = wire.frame(wire.FORGET, self._job, b"")
-                if len(self._job_bytes) < SMALL_JOB_BYTES:
+                if len(self._packed) < SMALL_JOB_BYTES:
                     worker.send_later(forget)
                 else:
                     worker.send(forget)
                 fleet.give_back(worker)
         self._members.clear()
+        self._packed.close()
         if self._waker is not None:
             for end in self._waker:
                 end.close()

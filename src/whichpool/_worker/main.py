@@ -76,7 +76,7 @@ class Worker:
 
         poller = poll()
         poller.register(self._sock, POLLIN)
-        inbox = wire.Inbox(self._sock)
+        inbox = wire.Inbox(self._sock, luggage=True)
         shared = self._shared
         if shared is not None:
             inbox.blocks = shared.receiver

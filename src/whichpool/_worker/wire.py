@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 from struct import Struct
 from struct import error as StructError
+from sys import byteorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
@@ -33,6 +34,7 @@ LOAD = 2  # number: job; body: the pickled job
 BATCH = 3  # number: batch; body: the index of the first item, the job, then the pickled list of items
 FORGET = 4  # number: job
 BYE = 5
+LUGGAGE = 6  # comes with a descriptor: of memory in which buffers of the next LOAD are
 # worker -> parent
 READY = 16  # number: pid; body: not empty if it sees the shared memory
 DONE = 17  # number: batch; body: DONE_HEAD, then the pickled results
@@ -48,6 +50,7 @@ DONE_HEAD = Struct("<IIdddd")
 _HEADER = Struct("<BBHIQ")
 _MAGIC = 0xA7
 _ENTRY = Struct("<QQ")  # 0, or where in the shared memory; length
+_IN_LUGGAGE = 1 << 63  # added to where it is in the luggage, not in the shared memory
 
 # A buffer smaller than this is cheaper inside the pickle than as an entry of its own (two more system-call vectors
 # and an allocation, about 2 us); at 32 KiB copying it costs about the same. A guess within a factor of two.
@@ -56,6 +59,9 @@ OUT_OF_BAND_BYTES = 32_768
 MAX_BUFFERS = 1_000
 # One read from the socket takes at most this; large frames are read straight into their own memory instead.
 _CHUNK_BYTES = 262_144
+# Room for one descriptor beside what is read, and how it is taken: not to be inherited by what the worker starts.
+_ONE_FD = getattr(socket, "CMSG_SPACE", lambda _: 0)(4)
+MSG_CMSG_CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 # No frame is larger than this machine's memory; a length beyond it means that the stream is broken.
 try:
     _MAX_FRAME_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -143,11 +149,27 @@ class Frame:
         return pickle.loads(self.body[offset:], buffers=self.buffers)
 
 
-class Inbox:
-    """Cuts a byte stream into frames. Large frames are received straight into the memory that they will keep."""
+class InLuggage:
+    """A buffer that is not sent but named: where it is in the luggage."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    __slots__ = ("nbytes", "offset")
+
+    def __init__(self, at: int, nbytes: int) -> None:
+        self.offset = _IN_LUGGAGE | at
+        self.nbytes = nbytes
+
+
+class Inbox:
+    """Cuts a byte stream into frames. Large frames are received straight into the memory that they will keep.
+
+    ``luggage``: whether descriptors may come with it.
+    """
+
+    def __init__(self, sock: socket.socket, luggage: bool = False) -> None:
         self._sock = sock
+        self._receive = self._with_descriptors if luggage else sock.recv
+        self._descriptors: list[int] = []
+        self._luggage: memoryview | None = None  # of the next LOAD
         self._loose = b""  # received, not yet cut
         self._frame: Frame | None = None  # the large frame that is being filled
         self._holes: list[memoryview] = []  # what is missing of it, in stream order
@@ -168,9 +190,26 @@ class Inbox:
             else:
                 self._holes[0] = hole[got:]
             return got > 0
-        data = self._sock.recv(_CHUNK_BYTES)
+        data = self._receive(_CHUNK_BYTES)
         self._loose = self._loose + data if self._loose else data
         return bool(data)
+
+    def _with_descriptors(self, size: int) -> bytes:
+        data, extra, _, _ = self._sock.recvmsg(size, _ONE_FD, MSG_CMSG_CLOEXEC)
+        if extra:
+            self._descriptors += [int.from_bytes(raw[:4], byteorder) for _, _, raw in extra]
+        return data
+
+    def _open_luggage(self) -> None:
+        """A private view of it: what is written there is written for this process alone."""
+        import mmap
+
+        fd = self._descriptors.pop(0)
+        try:
+            access = mmap.PROT_READ | mmap.PROT_WRITE
+            self._luggage = memoryview(mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=access))
+        finally:
+            os.close(fd)
 
     def frames(self) -> Iterator[Frame]:
         """The frames that are whole now.
@@ -195,6 +234,9 @@ class Inbox:
                 return
             if not n_buffers and len(loose) >= start + n_body:
                 self._loose = loose[start + n_body :]
+                if kind == LUGGAGE and self._descriptors:
+                    self._open_luggage()
+                    continue
                 yield Frame(kind, number, memoryview(loose)[start : start + n_body], [])
                 continue
             self._open(kind, number, n_body, n_buffers, start)
@@ -219,8 +261,13 @@ class Inbox:
         self._loose = bytes(loose)
         self._frame = Frame(kind, number, memoryview(body), buffers)
         self._frame.received_bytes = inline_bytes
+        if kind == LOAD:
+            self._luggage = None
 
     def _block(self, where: int, size: int) -> memoryview:
+        if where >= _IN_LUGGAGE and self._luggage is not None:
+            at = where - _IN_LUGGAGE
+            return self._luggage[at : at + size]
         if self.blocks is None:
             raise BrokenFrame("a block of memory that is not shared")
         try:
@@ -239,10 +286,12 @@ __all__ = [
     "FREED",
     "LOAD",
     "LOST",
+    "LUGGAGE",
     "READY",
     "SETUP",
     "BrokenFrame",
     "Frame",
+    "InLuggage",
     "Inbox",
     "StructError",
     "advance",
