@@ -156,7 +156,8 @@ def test_memory_is_flat_over_thousands_of_calls(new_workers):
     assert max(most) < 200 * MB, most
 
 
-def test_memory_of_a_burst_is_given_back_when_the_worker_is_idle(new_workers, condition):
+def test_memory_of_a_burst_is_given_back_when_the_worker_is_idle(new_workers, condition, monkeypatch):
+    monkeypatch.setattr(arena, "TRIM_AFTER_S", 0.25)
     kept = whichpool.map(work.plus_one, arrays(100, size=100_000), plan=(1, 1))
     assert shared_bytes() > 60 * MB
     assert condition(lambda: shared_bytes() <= 100 * MB)  # the items' part; the results are in use
