@@ -140,14 +140,20 @@ def _descriptors() -> Counter[str]:
 
 
 def _fleet() -> tuple[set[int], Counter[str]]:
-    """The engine's own processes between calls, and what it holds open to them: a socket each, a board per worker."""
+    """The engine's own processes between calls, and what it holds open to them: a socket each, a board per worker.
+
+    A board counts twice: its mapping holds a descriptor of its own.
+    """
     fleet = sys.modules.get("whichpool._pools.fleet")
     if fleet is None:
         return set(), Counter()
     status = fleet.status()
     workers = len(status["idle"])
     pids = {pid for pid in [status["server"], *status["idle"]] if pid is not None}
-    held = {"socket": (status["server"] is not None) + workers, "/memfd:whichpool-board (deleted)": workers}
+    held = {
+        "socket": (status["server"] is not None) + workers,
+        "/memfd:whichpool-board (deleted)": 2 * workers,
+    }
     return pids, Counter(held)
 
 

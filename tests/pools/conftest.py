@@ -94,3 +94,19 @@ def process_is_gone(pid, within_s):
 @pytest.fixture
 def gone():
     return process_is_gone
+
+
+@pytest.fixture
+def condition():
+    """Whether something comes true in time."""
+
+    def comes_true(is_so, within_s=PATIENCE_S):
+        deadline = time.monotonic() + within_s
+        pause = threading.Event()
+        while not is_so():
+            if time.monotonic() > deadline:
+                return False
+            pause.wait(0.01)
+        return True
+
+    return comes_true

@@ -95,9 +95,10 @@ def test_what_came_early_is_heard_first(capsys):
 
 def test_an_idle_worker_that_speaks_is_kept_and_heard_later():
     ours, theirs = socket.socketpair()
-    with ours, theirs, mmap.mmap(-1, 4096) as board:
+    board = mmap.mmap(-1, 4096)
+    with ours, theirs:
         ours.setblocking(False)
-        worker = fleet.Worker(ours, board, None, 1)
+        worker = fleet.Worker(ours, -1, board, None, 1)
         try:
             assert worker.idle_and_alive()
             wire.send_all(theirs, wire.frame(wire.TALK, wire.OUT_TEXT, b"a stray thread's\n"))
@@ -108,4 +109,4 @@ def test_an_idle_worker_that_speaks_is_kept_and_heard_later():
             theirs.close()
             assert not worker.idle_and_alive()
         finally:
-            worker.board.release()
+            worker.board.release()  # the pages go with the last view of them

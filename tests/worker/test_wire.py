@@ -247,8 +247,9 @@ def test_garbage_is_a_broken_frame_or_not_yet_whole(garbage, cuts):
         header(body=(1 << 40) + 1),
         header(body=(1 << 64) - 1),
         header(buffers=wire.MAX_BUFFERS + 1),
-        header(buffers=2) + struct.pack("<QQ", 1 << 40, 1),
-        header(buffers=1) + struct.pack("<Q", (1 << 64) - 1),
+        header(buffers=2) + struct.pack("<QQQQ", 0, 1 << 40, 0, 1),
+        header(buffers=1) + struct.pack("<QQ", 0, (1 << 64) - 1),
+        header(buffers=1) + struct.pack("<QQ", 65_536, 40_000),  # a block, where no memory is shared
     ],
 )
 def test_broken_headers(broken):
@@ -262,8 +263,8 @@ def test_broken_headers(broken):
     "broken",
     [
         header(body=1 << 40),
-        header(buffers=1) + struct.pack("<Q", 1 << 40),
-        header(body=1 << 39, buffers=1) + struct.pack("<Q", 1 << 39),
+        header(buffers=1) + struct.pack("<QQ", 0, 1 << 40),
+        header(body=1 << 39, buffers=1) + struct.pack("<QQ", 0, 1 << 39),
     ],
 )
 def test_a_length_that_no_memory_has_is_a_broken_frame(broken):

@@ -15,6 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from whichpool._worker.calls import Job
+    from whichpool._worker.luggage import Packed
+
 # Through a Unix socket, from the sender's memory to the receiver's: about 1.5 GB/s for each of the two copies (2-core
 # Linux machine, 2026; the benchmarks' 16 MB arrays).
 COPY_BYTES_PER_S = 1.5e9
@@ -43,6 +46,28 @@ def pack(obj: object) -> tuple[bytes, bool]:
     from whichpool._worker import byvalue
 
     return byvalue.dumps(obj), True
+
+
+def pack_job(job: Job) -> tuple[Packed, bool]:
+    """As `pack`, with what is large in it put where all workers can have it.
+
+    Raises:
+        Exception: It cannot be pickled at all; whatever pickling raised.
+    """
+    from whichpool._worker import luggage, wire
+
+    by_value = False
+    try:
+        body, buffers = wire.dumps(job)
+        by_value = b"__main__" in body
+    except Exception:
+        by_value = True
+    if by_value:
+        from whichpool._worker import byvalue
+
+        body, buffers = wire.dumps(job, byvalue.dumps)
+    packed = luggage.pack(body, buffers)
+    return (packed, by_value) if packed is not None else (luggage.Packed(pack(job)[0]), by_value)
 
 
 def captured_bytes(fn: Any) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import mmap
 import os
 import socket
 import sys
@@ -19,12 +18,15 @@ from time import perf_counter
 from whichpool._host.memory import resident_bytes
 from whichpool._pools.base import CannotStart
 from whichpool._pools.hearing import surroundings
-from whichpool._worker import wire
+from whichpool._pools.shared import Shared
+from whichpool._worker import arena, wire
+from whichpool._worker.arena import BOARD_BYTES
 from whichpool._worker.launch import STATUS_WAIT_S, ForkServer, NoServer
-from whichpool._worker.main import BOARD_BYTES, CANCEL_SLOT, HANDLING, LOADING
+from whichpool._worker.main import CANCEL_SLOT, HANDLING, LOADING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Iterator
     from typing import Any
 
@@ -50,11 +52,14 @@ def new_job_number() -> int:
 class Worker:
     """One worker process as the parent sees it: a non-blocking socket, what is still to be sent, and the board."""
 
-    def __init__(self, sock: socket.socket, board: mmap.mmap, server: ForkServer, token: int) -> None:
+    def __init__(
+        self, sock: socket.socket, memory_fd: int, memory: mmap.mmap, server: ForkServer, token: int
+    ) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.inbox = wire.Inbox(sock)
-        self.board = memoryview(board).cast("q")
+        self.board = memoryview(memory)[:BOARD_BYTES].cast("q")
+        self.shared = Shared(memory_fd, memory)
         self.server = server
         self.token = token
         self.pid: int | None = None  # until it has said READY
@@ -81,6 +86,8 @@ class Worker:
 
     def send(self, vectors: list[Any]) -> bool:
         """Send a frame, as much as fits now; the rest goes with `flush`. False: the worker is gone."""
+        if owed := self.shared.owed():
+            vectors = [*wire.frame(wire.FREED, 0, owed), *vectors]
         if self._held:
             vectors, self._held = self._held + vectors, []
         if not self._outbox:
@@ -97,6 +104,16 @@ class Worker:
         else:
             views = [memoryview(v).cast("B") for v in vectors if len(v)]
         self._outbox.append(views)
+        return True
+
+    def send_fd(self, fd: int) -> bool:
+        """Send a descriptor ahead of the next frame; false: there is no room for it now."""
+        if self._outbox:
+            return False
+        try:
+            socket.send_fds(self.sock, wire.frame(wire.LUGGAGE, 0, b"")[:1], [fd])
+        except OSError:
+            return False
         return True
 
     def flush(self) -> bool:
@@ -136,6 +153,12 @@ class Worker:
                     raise wire.BrokenFrame("it says a second time that it is ready")
                 self.server.proven = True
                 self.pid = frame.number
+                if len(frame.body):
+                    self.inbox.blocks = self.shared.start()
+            elif frame.kind == wire.FREED:
+                self.shared.back(frame.body)
+            elif frame.received_bytes:
+                self.shared.did_not_fit()
             yield frame
 
     def set_up(self, threads: int, cores: int) -> None:
@@ -187,9 +210,10 @@ class Worker:
         try:
             while self.sock.recv(1, socket.MSG_PEEK):
                 for frame in self.receive():
-                    if frame.kind != wire.TALK:
+                    if frame.kind == wire.TALK:
+                        self.stray.append(frame)
+                    elif frame.kind != wire.FREED:
                         return False
-                    self.stray.append(frame)
             return False
         except BlockingIOError:
             return True
@@ -204,11 +228,15 @@ class Worker:
     def close(self) -> None:
         """Let go of it. It ends by itself when it is idle."""
         self._outbox.clear()
+        self.shared.close()  # before it sees its socket close, and tidies up
         self.sock.close()
 
     def exit_code(self, wait_s: float = STATUS_WAIT_S) -> int | None:
         """How it ended, or ``None`` if that is not known in time; call it once its socket has closed."""
-        return self.server.exit_code(self.token, wait_s)
+        code = self.server.exit_code(self.token, wait_s)
+        if code is not None:
+            self.shared.ended()
+        return code
 
 
 class _Fleet:
@@ -234,18 +262,19 @@ class _Fleet:
         server = self.start_server()
         ours, theirs = socket.socketpair()
         try:
-            fd, board = _new_board()
+            fd, memory = arena.create()
             try:
                 token = server.fork([theirs.fileno(), fd])
-            finally:
+            except BaseException:
                 os.close(fd)
+                raise
         except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
         ours.setblocking(False)
-        return Worker(ours, board, server, token)
+        return Worker(ours, fd, memory, server, token)
 
     def close(self) -> None:
         for worker in self.idle:
@@ -266,19 +295,6 @@ class _Fleet:
             server.forget()
 
 
-def _new_board() -> tuple[int, mmap.mmap]:
-    """A page of memory to share with a worker: its descriptor, and our view of it; all slots idle."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("whichpool-board")
-    else:
-        import tempfile
-
-        with tempfile.TemporaryFile() as file:
-            fd = os.dup(file.fileno())
-    os.write(fd, b"\xff" * BOARD_BYTES)  # -1 in every slot
-    return fd, mmap.mmap(fd, BOARD_BYTES)
-
-
 _fleet = _Fleet()
 atexit.register(lambda: _end())
 if hasattr(os, "register_at_fork"):
@@ -296,6 +312,7 @@ def lease(wanted: int) -> list[Worker]:
         while _fleet.idle and len(workers) < wanted:
             worker = _fleet.idle.pop()
             if worker.idle_and_alive():
+                worker.shared.lease()
                 workers.append(worker)
             else:
                 worker.close()
@@ -317,8 +334,10 @@ def give_back(worker: Worker) -> None:
     """The lease is over, and the worker has nothing in hand."""
     with _fleet.lock:
         if worker.pid is not None and (_fleet.worker_bytes is None):
-            _fleet.worker_bytes = resident_bytes(worker.pid)
+            resident = resident_bytes(worker.pid)
+            _fleet.worker_bytes = resident - worker.shared.held_by(resident) if resident else None
         if worker.server is _fleet.server and worker.pid is not None and worker.idle_and_alive():
+            worker.shared.park()
             _fleet.idle.append(worker)
             return
     worker.close()

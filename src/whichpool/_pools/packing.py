@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whichpool._worker import wire
+from whichpool._worker.apart import Apart
 from whichpool._worker.calls import FULL, dump_anything, short_repr
 from whichpool.errors import CannotTravel
 
@@ -22,6 +22,7 @@ class Packer:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._plainly = True
+        self._apart = Apart(by_name=True)
 
     def pack(self, items: list[Any]) -> tuple[bytes, list[memoryview]]:
         """By reference where that will do; by value what lives in the main script, which workers never import.
@@ -31,7 +32,7 @@ class Packer:
         """
         if self._plainly:
             try:
-                body, buffers = wire.dumps(items)
+                body, buffers = self._apart.dumps(items)
                 if b"__main__" not in body:
                     return body, buffers
             except Exception:
@@ -40,7 +41,7 @@ class Packer:
             self._plainly = self._job.shape == FULL
         from whichpool._worker import byvalue
 
-        return wire.dumps(items, byvalue.dumps)
+        return self._apart.dumps(items, byvalue.dumps)
 
 
 def first_unsendable(items: list[Any]) -> tuple[int, int]:

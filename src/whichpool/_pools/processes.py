@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from whichpool._pools.base import Batch, Hub
     from whichpool._pools.member import Member
     from whichpool._worker.calls import PackedError
+    from whichpool._worker.luggage import Packed
 
     class Sizer(Protocol):
         """Says how many items a batch has, and whether a worker should have one at hand."""
@@ -72,7 +73,7 @@ class Processes:
     def __init__(
         self,
         hub: Hub,
-        job_bytes: bytes,
+        packed: Packed,
         sizer: Sizer,
         meter: Meter,
         remaining: Callable[[], int | None],
@@ -83,7 +84,7 @@ class Processes:
     ) -> None:
         self._hub = hub
         self._hearing = Hearing(hub.fail, context)
-        self._roster = Roster(job_bytes, cores, self._hearing)
+        self._roster = Roster(packed, cores, self._hearing)
         self._sizer = sizer
         self._meter = meter
         self._remaining = remaining
@@ -234,6 +235,7 @@ class Processes:
         except Exception as error:
             self._cannot_send(member, batch, error)
             return
+        buffers = member.worker.shared.put(buffers)
         self._sent = (self._sent + 1) & 0x7FFFFFFF
         member.batches[self._sent] = batch
         head = wire.BATCH_HEAD.pack(batch.start, self._roster.job)
@@ -266,7 +268,7 @@ class Processes:
                     if frame.number == self._roster.job:  # else of a run that was over before this was known
                         self._dismiss(member, not_loaded(self._hub.job.fn, read_loss(frame)))
                         return
-                elif frame.kind != wire.READY:
+                elif frame.kind not in (wire.READY, wire.FREED):
                     raise wire.BrokenFrame(f"a message of kind {frame.kind}")
         except EOFError:
             self._bury(member)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from whichpool._pools.hearing import Hearing
+    from whichpool._worker.luggage import Packed
 
 __all__ = ["Roster"]
 
@@ -30,15 +31,15 @@ class Roster:
     """Leases workers, prepares them for the job, and gives them back.
 
     Args:
-        job_bytes: The function and what it captures, pickled.
+        packed: The function and what it captures.
         cores: To be shared among the workers.
         hearing: Who hands on what workers say.
     """
 
-    def __init__(self, job_bytes: bytes, cores: float, hearing: Hearing) -> None:
+    def __init__(self, packed: Packed, cores: float, hearing: Hearing) -> None:
         self.job = fleet.new_job_number()
         self.wanted = 0
-        self._job_bytes = job_bytes
+        self._packed = packed
         self._cores = cores
         self._hearing = hearing
         self._threads = 1
@@ -88,8 +89,8 @@ class Roster:
         worker.set_up(self._threads, self._share)
         worker.cancel(0)
         self._hearing.later(worker.stray)
-        load = wire.frame(wire.LOAD, self.job, self._job_bytes)
-        if worker.pid is not None and len(self._job_bytes) < SMALL_JOB_BYTES:
+        load = self._packed.frame(self.job, worker.send_fd)
+        if worker.pid is not None and len(self._packed) < SMALL_JOB_BYTES:
             worker.send_later(load)
         else:
             worker.send(load)  # it loads, and imports what it needs, while the work goes on elsewhere
@@ -199,12 +200,13 @@ class Roster:
                 worker.close()  # it ends when its current item does, and finds nobody to tell
             else:
                 forget = wire.frame(wire.FORGET, self.job, b"")
-                if len(self._job_bytes) < SMALL_JOB_BYTES:
+                if len(self._packed) < SMALL_JOB_BYTES:
                     worker.send_later(forget)
                 else:
                     worker.send(forget)
                 fleet.give_back(worker)
         self._members.clear()
+        self._packed.close()
         if self._waker is not None:
             for end in self._waker:
                 end.close()

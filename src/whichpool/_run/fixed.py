@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from whichpool._measure.hazards import Guard
     from whichpool._run.run import Run
+    from whichpool._worker.luggage import Packed
 
 __all__ = ["Fixed", "shared_write"]
 
@@ -114,10 +115,10 @@ class Fixed:
         if run.crew is None:
             if self._asked_at is None:
                 self._note_asked()
-            job_bytes = self.pack_job()
+            packed = self.pack_job()
             crew = Processes(
                 run.work,
-                job_bytes,
+                packed,
                 Sizer(run.profile),
                 run.profile,
                 lambda: run.work.remaining,
@@ -138,13 +139,13 @@ class Fixed:
         crew = run.crew
         run.undisturbed(lambda: crew.hire(processes))
 
-    def pack_job(self) -> bytes:
+    def pack_job(self) -> Packed:
         """The function and all that it captures, pickled once for all workers.
 
         Raises:
             CannotTravel: It cannot be pickled.
         """
-        from whichpool._measure.payload import pack
+        from whichpool._measure.payload import pack_job
 
         fn = self.run.job.fn
         if (self.run.context or "decimal" in modules) and not self.run.open_ended:
@@ -156,7 +157,7 @@ class Fixed:
 
             self.run.job.state = module_state(fn, self.run.job.combine)
         try:
-            data, by_value = pack(self.run.job)
+            packed, by_value = pack_job(self.run.job)
         except Exception as error:
             raise CannotTravel(
                 f"the function {short_repr(fn)} cannot be pickled, so it cannot go to a worker process: "
@@ -167,7 +168,7 @@ class Fixed:
             from whichpool._pools import fleet
 
             fleet.preload()
-        return data
+        return packed
 
     def _note_asked(self) -> None:
         """Workers are asked for now, or were when the fork server was started for them a moment ago."""

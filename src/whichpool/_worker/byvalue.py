@@ -1,7 +1,8 @@
 """Pickling by value: what lives in the main script, or has no importable name, travels as it is.
 
 cloudpickle does all of it but one common thing: a function under `functools.cache` or `lru_cache` pickles itself by
-name. Its wrapped function travels here instead, and gets an empty cache of its own on the other side.
+name. Its wrapped function travels here instead, and gets an empty cache of its own on the other side. And large bytes
+that a function has captured stay out of the pickle.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import functools
 import io
 import sys
+from types import CellType
 
 import cloudpickle
+
+from .apart import Loose
+from .wire import OUT_OF_BAND_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +31,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is _CACHED and not _found_by_name(obj):
             return _cached, (obj.__wrapped__, obj.cache_parameters(), dict(obj.__dict__))
+        if type(obj) is CellType:
+            try:
+                value: Any = obj.cell_contents
+            except ValueError:
+                value = None  # not set yet
+            if type(value) in (bytes, bytearray) and len(value) >= OUT_OF_BAND_BYTES:
+                return CellType, (Loose(value),)
         return super().reducer_override(obj)
 
 

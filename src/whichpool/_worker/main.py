@@ -13,7 +13,9 @@ import sys
 import time
 from _thread import allocate_lock, start_new_thread
 
-from . import wire
+from . import arena, wire
+from .apart import Apart
+from .arena import BOARD_BYTES
 from .calls import CANNOT_RETURN, NOTHING, Job, Tree, dump_anything, pack_error, reseed, short_repr
 from .delay import run_delay_clock
 from .records import loaded, loading
@@ -22,6 +24,7 @@ from .watch import Watch, item_changed, item_look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import mmap
     import socket
     from collections.abc import Callable
     from contextvars import Context
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 
     from .calls import PackedError
 
-BOARD_BYTES = 4096
 SLOTS = BOARD_BYTES // 8 - 1  # one thread each; the last word is the parent's
 CANCEL_SLOT = SLOTS  # the parent writes the number of the job that is to stop
 IDLE = -1  # in a slot: between batches
@@ -62,15 +64,17 @@ IDLE_S = 60.0
 class Worker:
     """The state of this process: its jobs, its threads, its board."""
 
-    def __init__(self, sock: socket.socket, board: memoryview) -> None:
+    def __init__(self, sock: socket.socket, memory: mmap.mmap, memory_fd: int) -> None:
         self._sock = sock
-        self._board = board
+        self._board = memoryview(memory)[:BOARD_BYTES].cast("q")
+        self._shared = arena.WorkerEnd(memory, memory_fd) if arena.has_arenas(memory) else None
         self._jobs: dict[int, tuple[Job, Any]] = {}
         self._contexts: dict[int, Context] = {}  # of the jobs whose caller had set context variables
         self._broken: dict[int, PackedError] = {}
-        outlet = Outlet(sock)
-        self._send, self._send_lock = outlet.send, outlet.lock
-        self.talk = Talk(outlet)
+        self._outlet = Outlet(sock)
+        self._send_lock = self._outlet.lock
+        self.talk = Talk(self._outlet)
+        self._apart = Apart()
         self._threads = 0  # beside the main thread, which runs items only if there are none
         self._slots: set[int] = set()
         self._queue: Any = None
@@ -83,10 +87,13 @@ class Worker:
 
         poller = poll()
         poller.register(self._sock, POLLIN)
-        inbox = wire.Inbox(self._sock)
-        self._send(wire.frame(wire.READY, os.getpid(), b""))
+        inbox = wire.Inbox(self._sock, luggage=True)
+        shared = self._shared
+        if shared is not None:
+            inbox.blocks = shared.receiver
+        self._send(wire.frame(wire.READY, os.getpid(), b"+" if shared is not None else b""))
         while True:
-            if not poller.poll(IDLE_S * 1000):
+            if not (shared.wait(poller, IDLE_S) if shared is not None else poller.poll(IDLE_S * 1000)):
                 if any(self._board[slot] != IDLE for slot in self._slots):
                     continue
                 return
@@ -109,6 +116,8 @@ class Worker:
             self._jobs.pop(frame.number, None)
             self._contexts.pop(frame.number, None)
             self._broken.pop(frame.number, None)
+        elif frame.kind == wire.FREED and self._shared is not None:
+            self._shared.sender.back(frame.body)
         elif frame.kind == wire.SETUP:
             self._set_up(pickle.loads(frame.body))
 
@@ -244,6 +253,8 @@ class Worker:
         del items
         wall = time.perf_counter()
         body, buffers = self._pack(job, values, errors, wrote, start)
+        if buffers and self._shared is not None:
+            buffers = self._shared.sender.put(buffers)
         land += time.perf_counter() - wall
         if self.talk.held:
             self.talk.finish()
@@ -314,9 +325,9 @@ class Worker:
         self, job: Job, values: Any, errors: dict[int, PackedError], wrote: list[str], start: int
     ) -> tuple[bytes, list[memoryview]]:
         """Pickle the results; one that cannot be pickled becomes its item's error."""
-        answer = (values, errors, wrote)
+        rest = (errors, wrote)
         try:
-            body, buffers = wire.dumps(answer)
+            body, buffers = self._apart.dumps(values, rest=rest)
             if b"__main__" not in body:
                 return body, buffers
         except BaseException:
@@ -324,7 +335,7 @@ class Worker:
         try:
             from . import byvalue
 
-            return wire.dumps(answer, byvalue.dumps)
+            return self._apart.dumps(values, byvalue.dumps, rest)
         except BaseException:
             pass
         good: list[Any] = []
@@ -346,6 +357,16 @@ class Worker:
 
         return wire.dumps((good, errors, wrote), byvalue.dumps)
 
+    def let_go(self) -> None:
+        """At the end: what nobody looks at of the shared memory is given back, which the parent may hold for long."""
+        if self._shared is not None:
+            self._shared.trim()
+
+    def _send(self, vectors: list[Any]) -> None:
+        if self._shared is not None and (owed := self._shared.receiver.owed()):
+            vectors = [*wire.frame(wire.FREED, 0, owed), *vectors]
+        self._outlet.send(vectors)
+
 
 def _limit_native(threads: int) -> None:
     """Libraries that are loaded already read the environment long ago, and must be told."""
@@ -360,7 +381,6 @@ def _limit_native(threads: int) -> None:
 
 def run(sock: socket.socket, board_fd: int) -> None:
     """Be a worker on this socket until it is over; the process should end right after."""
-    import mmap
     import signal
 
     # Ctrl-C reaches the whole process group; what it means is the parent's to say. A handler that does nothing, not
@@ -370,11 +390,9 @@ def run(sock: socket.socket, board_fd: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, write_through=False)
-    board = memoryview(mmap.mmap(board_fd, BOARD_BYTES)).cast("q")
-    os.close(board_fd)
     # A child that the caller's function forks must not hold the socket open: its end says that this process has ended.
     os.register_at_fork(after_in_child=sock.close)
-    worker = Worker(sock, board)
+    worker = Worker(sock, arena.attach(board_fd), board_fd)
     worker.talk.install()
     try:
         worker.serve()
@@ -382,6 +400,7 @@ def run(sock: socket.socket, board_fd: int) -> None:
         if error.errno not in GONE:
             raise
     finally:
+        worker.let_go()
         worker.talk.alone = True
         for stream in (sys.stdout, sys.stderr):
             try:
