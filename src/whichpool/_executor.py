@@ -51,6 +51,10 @@ class Executor(StandardExecutor):
     """
 
     def __init__(self, **options: Unpack[AnyOptions]) -> None:
+        if options.get("journal") is not None:
+            from whichpool.errors import PlanError
+
+            raise PlanError("journal= is for map, imap and map_reduce: an executor's calls are single ones")
         self._pool = Pool(**options)
         _executors.add(self)
 

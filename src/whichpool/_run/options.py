@@ -7,6 +7,7 @@ from math import inf
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from os import PathLike
     from typing import Any, Literal, Required, TypedDict
 
     from whichpool._records import Retry
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         timeout: float | None
         deadline: float | None
         retries: int | Retry
+        journal: str | PathLike[str] | None
 
     class Raising(_Common, total=False):
         """The options, where failures are raised."""
@@ -51,6 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "timeout": None,
     "deadline": None,
     "retries": 0,
+    "journal": None,
 }
 # More workers than this in one plan is a slip of the keyboard, not a wish.
 MOST_PROCESSES = 1_024
@@ -72,6 +75,7 @@ class Options:
 
     __slots__ = (
         "deadline",
+        "journal",
         "limit",
         "on_error",
         "plan",
@@ -93,6 +97,7 @@ class Options:
     timeout: float | None
     deadline: float | None
     retries: int | Retry
+    journal: str | None
 
     def __init__(self, **given: Any) -> None:
         for name, usual in DEFAULTS.items():
@@ -115,6 +120,8 @@ class Options:
         self.return_failures = self.on_error == "return"
         self.shared_ok = self.shared == "ok"
         self.retry = check_retries(self.retries)
+        if self.journal is not None:
+            self.journal = check_path("journal", self.journal)
 
     def as_dict(self) -> dict[str, Any]:
         """The options as keyword arguments."""
@@ -186,6 +193,19 @@ def _check_retry(retry: Retry) -> None:
             raise _error(
                 f"Retry.{name}={value!r} is not a number from 0" + (f" to {most:g}" if most < inf else "")
             )
+
+
+def check_path(name: str, path: Any) -> str:
+    """The path of a file, as text."""
+    from os import fspath
+
+    try:
+        text = fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text:
+        raise _error(f"{name}={path!r} is not the path of a file")
+    return text
 
 
 def check_call(fn: Any, iterables: tuple[Any, ...]) -> None:
