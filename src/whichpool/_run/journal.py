@@ -28,7 +28,7 @@ from whichpool.errors import JournalMismatch, PlanError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 __all__ = ["Journal", "dump"]
@@ -123,7 +123,7 @@ class Journal:
 
     def _look_through(self, data: mmap, heading: dict[str, Any]) -> int:
         """Note where the results are; returns where the last good record ends, 0 if not even the heading is there."""
-        if data[:FIRST] == MAGIC[: len(data)]:
+        if len(FAMILY) <= len(data) < len(MAGIC) and data[:] == MAGIC[: len(data)]:
             return 0  # torn while it was made
         if data[: len(MAGIC)] != MAGIC:
             ours = data[: len(FAMILY)] == FAMILY
@@ -214,24 +214,27 @@ class Journal:
         with self._lock:
             if self._fd < 0 or not results:
                 return False
-            made, place = [], self._end
+            made, ends = [], [self._end]
             for index, print_, data in results:
-                made.append(self._record(place, ITEM.pack(index, print_) + data))
-                place += len(made[-1])
+                made.append(self._record(ends[-1], ITEM.pack(index, print_) + data))
+                ends.append(ends[-1] + len(made[-1]))
             try:
-                self._write(self._fd, b"".join(made))
+                self._write(self._fd, b"".join(made), ends)
             except OSError as error:
                 raise self._no_room(error) from error
             was, self._dirty = self._dirty, True
             return not was
 
-    def _write(self, fd: int, data: bytes) -> None:
+    def _write(self, fd: int, data: bytes, ends: Sequence[int] = ()) -> None:
+        """All of it, or of its records, which end at these places, those for which there is room."""
         view, place = memoryview(data), self._end
         try:
             while view:
                 written = os.pwrite(fd, view, place)
                 view, place = view[written:], place + written
         except BaseException:
+            self._dirty = self._dirty or len(ends) > 1
+            self._end = max([end for end in ends if end <= place], default=self._end)
             with suppress(OSError):  # then the half of a record stays, which is no record
                 os.ftruncate(fd, self._end)
             raise

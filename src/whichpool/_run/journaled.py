@@ -33,6 +33,8 @@ __all__ = ["JournaledWork"]
 SYNC_S = 0.2
 # The caller's thread passes on recorded items for so long before it looks at keys and progress. Seconds; a guess.
 PASS_S = 0.1
+# So many items are looked at together, where it makes no difference to anybody: locks are taken once for all of them.
+TOGETHER = 64
 
 
 class JournaledWork(Work):
@@ -102,7 +104,7 @@ class JournaledWork(Work):
     def _unrecorded(self, take: Callable[[int], Batch | None], most: int) -> Batch | None:
         began = perf_counter()
         while True:
-            batch = take(most)
+            batch = take(max(most, TOGETHER) if self._may_look_ahead() else most)
             if batch is None:
                 return None
             try:
@@ -111,7 +113,7 @@ class JournaledWork(Work):
                 self.fail(error)
                 return None
             if rest is not None:
-                return rest
+                return rest if len(rest) <= most else self._first(rest, most)
             if get_ident() == self.caller and self._inline():
                 # The loop: what is there is the consumer's before more is taken.
                 if self.pace.bounded and self.sink.waiting:
@@ -119,6 +121,22 @@ class JournaledWork(Work):
                 if perf_counter() - began > PASS_S:
                     self.caller_signal.set()  # "nothing now", and ask again at once
                     return None
+
+    def _may_look_ahead(self) -> bool:
+        """Whether nobody sees how many items are taken at once, and some are recorded."""
+        journal = self._journal
+        return (
+            self.length is not None
+            and not self.pace.bounded
+            and self._limit is None
+            and journal is not None
+            and bool(journal.index)
+        )
+
+    def _first(self, batch: Batch, most: int) -> Batch | None:
+        """So many items of the batch; the others are handed out next."""
+        parts = self.isolate(batch, [(0, most)])
+        return parts[0] if parts else None
 
     def _pass_on(self, batch: Batch) -> Batch | None:
         """Put what is recorded of a batch; the first part that is not, the others go back.
