@@ -40,6 +40,10 @@ class Executor(StandardExecutor):
     """
 
     def __init__(self, **options: Unpack[AnyOptions]) -> None:
+        if options.get("journal") is not None:
+            from whichpool.errors import PlanError
+
+            raise PlanError("journal= is for map, imap and map_reduce: an executor's calls are single ones")
         self._pool = Pool(**options)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:

@@ -87,6 +87,12 @@ class Pool:
         """
         self._check_open()
         check_call(fn, ((),))
+        if self._options.journal is not None:
+            from whichpool.errors import PlanError
+
+            raise PlanError(
+                "journal= is for map, imap and map_reduce: single calls have no place by which to know them"
+            )
         futures = self._futures
         if futures is None:
             from whichpool._run.stream import Stream

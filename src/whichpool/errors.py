@@ -2,6 +2,7 @@
 
 WhichpoolError
 ├── PlanError (ValueError)          an option that cannot be: plan=(0, 0), limit=-1
+├── JournalMismatch (ValueError)    the journal is of another function, of other items, or no journal
 ├── CannotTravel (TypeError)        a function, item or result that cannot be pickled
 ├── SharedWrite                     a function running concurrently was seen to write what others can see
 ├── WorkerDied                      a worker process ended while it ran an item
@@ -20,6 +21,7 @@ __all__ = [
     "CannotTravel",
     "DeadlineExceeded",
     "ItemTimeout",
+    "JournalMismatch",
     "MissingExtra",
     "PlanError",
     "RemoteError",
@@ -40,6 +42,13 @@ class WhichpoolError(Exception):
 
 class PlanError(WhichpoolError, ValueError):
     """An option has a value that cannot be; the message names it and what is allowed."""
+
+
+class JournalMismatch(WhichpoolError, ValueError):
+    """The file that ``journal`` names is no journal, or has the results of another function or of other items.
+
+    The message says what differs. Nothing is taken from it, and it is left as it is.
+    """
 
 
 class CannotTravel(WhichpoolError, TypeError):

@@ -210,6 +210,39 @@ class Noted:
             return []
 
 
+class Moody:
+    """Squares, and writes down that it ran; fails for x as long as there is a file ``bad-x`` in its folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, x):
+        note(os.path.join(self.folder, "ran"), x)
+        time.sleep(0.001)
+        if os.path.exists(os.path.join(self.folder, f"bad-{x}")):
+            raise ValueError(f"item {x} is bad")
+        return x * x
+
+    def ran(self):
+        """What ran since this was last asked."""
+        path = os.path.join(self.folder, "ran")
+        try:
+            with open(path) as file:
+                found = [int(line) for line in file]
+            os.unlink(path)
+        except FileNotFoundError:
+            return []
+        return sorted(found)
+
+    def bad(self, *xs):
+        """From now on these fail, and no others."""
+        for name in os.listdir(self.folder):
+            if name.startswith("bad-"):
+                os.unlink(os.path.join(self.folder, name))
+        for x in xs:
+            open(os.path.join(self.folder, f"bad-{x}"), "w").close()
+
+
 class Meet:
     """Items that return only when ``number`` of them are running at the same moment."""
 

@@ -39,7 +39,7 @@ def explain(fn: Any, iterables: tuple[Any, ...], options: Options, budget_s: flo
     run = Run(
         fn,
         tuple([first(items) for items in iterables]),
-        options.replace(plan="auto", timeout=None, deadline=None, retries=0),
+        options.replace(plan="auto", timeout=None, deadline=None, retries=0, journal=None),
         ListSink([]),
     )
     run.only_watch = True

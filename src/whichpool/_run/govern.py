@@ -142,7 +142,7 @@ class Governor(Fixed):
         self._rule_out(run.hazards)
         if self.guard is not None and not run.options.shared_ok:
             self.guard.before()
-            self._looked_at = run.work.done
+            self._looked_at = run.work.ran
             if run.runner is not None:
                 run.runner.sampler = self._sample_item
         if self.host.nested:
@@ -211,7 +211,7 @@ class Governor(Fixed):
 
     def _saw_a_call(self, oldest_s: float) -> bool:
         """Whether a call began and ended between two looks at what the function reaches, or is too long to wait for."""
-        each, seen = self.run.profile.call_s, self.run.work.done - self._looked_at
+        each, seen = self.run.profile.call_s, self.run.work.ran - self._looked_at
         if each is None or each > LONGEST_LOOK_S or oldest_s > LONGEST_LOOK_S:
             return True
         return seen >= (1 if each > SHORT_CALL_S else 2)
@@ -299,7 +299,7 @@ class Governor(Fixed):
 
         run, work, profile = self.run, self.run.work, self.run.profile
         now = perf_counter()
-        done = work.done
+        done = work.ran
         rate, latency = self._window.look(now, done, profile.total_calls, profile.total_wall_s)
         oldest = None
         for runner in list(run.runners):
@@ -393,5 +393,5 @@ class Governor(Fixed):
         if (processes, threads) == run.plan:
             return  # the system starts no more threads
         run.enter((processes, threads), reason)
-        self._entered = (perf_counter(), run.work.done)
+        self._entered = (perf_counter(), run.work.ran)
         self._window = Window()

@@ -7,6 +7,7 @@ from math import inf
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from os import PathLike
     from typing import Any, Literal, Required, TypedDict
 
     from whichpool._records import Retry
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         retries: int | Retry
         max_worker_memory: int | str | None
         max_items_per_worker: int | None
+        journal: str | PathLike[str] | None
 
     class Raising(_Common, total=False):
         """The options, where failures are raised."""
@@ -55,6 +57,7 @@ DEFAULTS: dict[str, Any] = {
     "retries": 0,
     "max_worker_memory": None,
     "max_items_per_worker": None,
+    "journal": None,
 }
 # More workers than this in one plan is a slip of the keyboard, not a wish.
 MOST_PROCESSES = 1_024
@@ -76,6 +79,7 @@ class Options:
 
     __slots__ = (
         "deadline",
+        "journal",
         "limit",
         "max_items_per_worker",
         "max_worker_bytes",
@@ -102,6 +106,7 @@ class Options:
     retries: int | Retry
     max_worker_memory: int | str | None
     max_items_per_worker: int | None
+    journal: str | None
 
     def __init__(self, **given: Any) -> None:
         for name, usual in DEFAULTS.items():
@@ -127,6 +132,8 @@ class Options:
         self.return_failures = self.on_error == "return"
         self.shared_ok = self.shared == "ok"
         self.retry = check_retries(self.retries)
+        if self.journal is not None:
+            self.journal = check_path("journal", self.journal)
 
     def as_dict(self) -> dict[str, Any]:
         """The options as keyword arguments."""
@@ -231,6 +238,19 @@ def _check_retry(retry: Retry) -> None:
             raise _error(
                 f"Retry.{name}={value!r} is not a number from 0" + (f" to {most:g}" if most < inf else "")
             )
+
+
+def check_path(name: str, path: Any) -> str:
+    """The path of a file, as text."""
+    from os import fspath
+
+    try:
+        text = fspath(path)
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text:
+        raise _error(f"{name}={path!r} is not the path of a file")
+    return text
 
 
 def check_call(fn: Any, iterables: tuple[Any, ...]) -> None:

@@ -53,15 +53,15 @@ def report(run: Run, wish: PlanWish | None = None) -> RunReport:
     entered_s = run.steps[-1][0] if run.steps else 0.0
     view = View(
         now_s=wall_s,
-        done=work.done,
+        done=work.ran,
         remaining=0 if over else max(total, 1),
         in_progress=0,
         oldest_s=None,
         demand=demand,
         plan=plan,
         plan_age_s=wall_s - entered_s,
-        plan_done=work.done,
-        rate_per_s=work.done / wall_s if wall_s > 0 and len(run.steps) == 1 else None,
+        plan_done=work.ran,
+        rate_per_s=work.ran / wall_s if wall_s > 0 and len(run.steps) == 1 else None,
         latency_s=None,
         processes="none",
         ready_processes=0,
@@ -81,7 +81,7 @@ def report(run: Run, wish: PlanWish | None = None) -> RunReport:
         verdict=verdict,
         hazards=run.hazards,
         host=host,
-        loop_s=demand.call_s * work.done if demand is not None and demand.samples else None,
+        loop_s=demand.call_s * work.ran if demand is not None and demand.samples else None,
         attempts=work.again.attempts if work.again is not None else (),
         notes=tuple(run.notes),
     )

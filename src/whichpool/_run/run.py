@@ -59,18 +59,23 @@ class Run:
     ) -> None:
         self.began = perf_counter()
         self.options = options
+        singly = options.retry is not None or options.journal is not None
         numpy = options.seed is not None and numpy_matters(fn)
         self.job = Job(
             fn,
             ONE if len(iterables) == 1 else STAR,
-            # With another try an item's failure is none yet, so the rest of its batch comes back, and single values.
-            combine=combine if options.retry is None else None,
-            keep_going=options.return_failures and options.retry is None,
+            # With another try an item's failure is none yet, and a failure is not recorded: so the rest of its batch
+            # comes back, and single values.
+            combine=None if singly else combine,
+            keep_going=options.return_failures and not singly,
             seed=options.seed,
             numpy=numpy,
         )
         items: Iterator[Any] = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)
-        self.work = Work(
+        kind = Work
+        if options.journal is not None:
+            from whichpool._run.journaled import JournaledWork as kind
+        self.work = kind(
             self.job,
             items,
             length_of(iterables),
@@ -123,6 +128,8 @@ class Run:
     def start(self) -> None:
         """Begin, as the options wish."""
         options = self.options
+        self.work.caller = get_ident()
+        self.work.open(self)
         if options.by_the_clock or options.retry is not None:
             self._start_clock()
         nested = False
@@ -149,7 +156,7 @@ class Run:
             else:
                 from whichpool._host.clocks import own_cpu_clock
 
-                self.caller_cpu, self.work.caller = own_cpu_clock(), get_ident()
+                self.caller_cpu = own_cpu_clock()
             self.overseer.watch()
             return
         plan = self.fixed_plan(options.plan)
@@ -162,12 +169,13 @@ class Run:
                 self.inline_open = False
                 self.set_threads(1)
             return
-        if self.work.length is None and not self.open_ended:
+        if not self.open_ended and (self.work.length is None or options.journal is not None):
             # Nothing is started for no items; and what is taken to find out is the first batch.
             first = self.work.take(1)
-            if first is None:
+            if first is not None:
+                self.work.give_back(first)
+            elif not self.work.is_open():
                 return
-            self.work.give_back(first)
         from whichpool._run.fixed import Fixed
 
         self.governed = Fixed(self, plan)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from whichpool._run.again import Again
     from whichpool._run.feeder import Feeder
+    from whichpool._run.run import Run
     from whichpool._run.sinks import StreamSink, TreeSink
     from whichpool._worker.calls import Job
 
@@ -51,6 +52,7 @@ class Work(Straight):
         self.sink = sink
         self.taken = 0
         self.done = 0
+        self.recalled = 0  # of those: with a result that was there before the run
         self.failed = 0
         self.in_progress = 0
         self.exhausted = False
@@ -81,6 +83,9 @@ class Work(Straight):
         self._feeder: Feeder | None = None
         self._lock = allocate_lock()
         self._pull_lock = allocate_lock()
+
+    def open(self, run: Run) -> None:
+        """Before anything is taken: make ready what this kind of work needs."""
 
     # -- taking -------------------------------------------------------------------------------------------------
 
@@ -428,6 +433,11 @@ class Work(Straight):
     def is_open(self) -> bool:
         """See `Hub.is_open`."""
         return not (self.finished or self.closed)
+
+    @property
+    def ran(self) -> int:
+        """Items that were run to their end."""
+        return self.done - self.recalled
 
     @property
     def remaining(self) -> int | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .calls import ModuleValue
 
-__all__ = ["module_state", "set_module_state"]
+__all__ = ["functions_of", "is_own", "module_state", "read", "set_module_state"]
 
 # No more functions are followed, and no more parts of a value are looked at: beyond it is not settings but data.
 MOST_FUNCTIONS = 200
@@ -33,35 +33,43 @@ _CONTAINERS = (list, tuple, set, frozenset, dict)
 def module_state(*functions: Any) -> bytes | None:
     """The plain values that these functions, and what they call, read from modules by name; pickled; ``None``: none."""
     try:
-        state = _read(functions)
+        state = read(functions)[0]
         return pickle.dumps(state, protocol=5) if state else None
     except RuntimeError:
         return None  # something changed while it was read: the guard has more to say of that
 
 
-def _read(functions: tuple[Any, ...]) -> list[ModuleValue]:
+def read(
+    functions: tuple[Any, ...], *, main_too: bool = False
+) -> tuple[list[ModuleValue], list[FunctionType]]:
+    """The plain values that these functions, and what they call, read by name; and all these functions.
+
+    ``main_too``: the main script's values as well. The order is the same in every process.
+    """
     found: dict[tuple[str, str], Any] = {}
-    left = [inner for fn in functions for inner in _functions(fn)]
+    left = [inner for fn in functions for inner in functions_of(fn)]
     seen: set[CodeType] = set()
+    followed: list[FunctionType] = []
     while left and len(seen) < MOST_FUNCTIONS:
         fn = left.pop()
-        if fn.__code__ in seen or not _is_own(fn.__globals__.get("__name__")):
+        if fn.__code__ in seen or not is_own(fn.__globals__.get("__name__")):
             continue
         seen.add(fn.__code__)
+        followed.append(fn)
         space = fn.__globals__
         home: str = space["__name__"]
         names = set(_names(fn.__code__))
-        for name in names & space.keys():
+        for name in sorted(names & space.keys()):
             value = space[name]
             if type(value) is ModuleType:
-                if _is_own(value.__name__):
-                    for attribute in names & vars(value).keys():
+                if is_own(value.__name__):
+                    for attribute in sorted(names & vars(value).keys()):
                         left += _note(found, value.__name__, attribute, vars(value)[attribute])
-            elif home == "__main__":
-                left += _functions(value)  # its plain values travel with the function itself
+            elif home == "__main__" and not main_too:
+                left += functions_of(value)  # its plain values travel with the function itself
             else:
                 left += _note(found, home, name, value)
-    return [(module, name, value) for (module, name), value in found.items()]
+    return [(module, name, value) for (module, name), value in found.items()], followed
 
 
 def _note(found: dict[tuple[str, str], Any], module: str, name: str, value: Any) -> list[FunctionType]:
@@ -69,10 +77,10 @@ def _note(found: dict[tuple[str, str], Any], module: str, name: str, value: Any)
     if _is_plain(value):
         found[module, name] = value
         return []
-    return _functions(value)
+    return functions_of(value)
 
 
-def _functions(value: Any) -> list[FunctionType]:
+def functions_of(value: Any) -> list[FunctionType]:
     """The Python functions behind a callable, or in a class."""
     while type(value) is partial:
         value = value.func
@@ -102,7 +110,7 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-def _is_own(module: Any) -> bool:
+def is_own(module: Any) -> bool:
     """Whether a program may have set this module's attributes: it is not the standard library's."""
     return isinstance(module, str) and module.partition(".")[0] not in sys.stdlib_module_names
 
