@@ -106,6 +106,12 @@ def map(
                 between two batches. ``None``, the default: it is not.
             max_items_per_worker: A worker process that has run so many items is replaced. ``None``, the default: it is
                 not.
+            journal: The path of a file in which each finished item is recorded, with its result. Made again, after the
+                program was killed, say, the same call takes from it what is there, and runs the rest; failures are not
+                recorded. Another function, other items, another seed or another Python version are refused:
+                see "The journal" in docs/design.md for what is compared, and what cannot be. Items and results must
+                pickle. A machine that goes down may lose the last 0.2 s or so. Not for `Pool.submit` and `Executor`;
+                `explain` does without. ``None``, the default: nothing is recorded.
 
     Returns:
         A list, with what ran and why as ``.report``.
@@ -118,6 +124,8 @@ def map(
         WorkerDied: A worker process ended while it ran an item, which the message names.
         ItemTimeout: A call took longer than ``timeout``.
         DeadlineExceeded: The whole took longer than ``deadline``.
+        JournalMismatch: ``journal`` is the path of something else, or of another call's journal.
+        OSError: The journal cannot be written any more (the disk is full); what it has is kept.
         BaseException: What ``fn`` raised; `salvage` has what had been done.
 
     >>> map(lambda x: x * x, range(5))

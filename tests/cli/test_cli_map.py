@@ -231,3 +231,25 @@ def test_only_a_plan_that_was_asked_for_is_said_to_have_been(run: Run) -> None:
     assert "asked for" not in run("map", "work:rest", "--range", "9").stderr
     assert "asked for" not in run("map", "work:square", "--range", "0").stderr
     assert "asked for" in run("map", "work:rest", "--range", "9", *LOOP).stderr
+
+
+def test_a_journal_is_gone_on_from(run: Run, work: Path) -> None:
+    (work / "n.txt").write_text("3\n1\nx\n")
+    command = "map", "work:square", "n.txt", "--journal", "j", *LOOP
+    done = run(*command, "--on-error", "return", "--report", "first.json")
+    assert done.exit_code == 1
+    again = run(*command, "--on-error", "return", "--report", "report.json")
+    assert again.exit_code == 1
+    assert values(again.stdout)[:2] == [9, 1]
+    report = json.loads((work / "report.json").read_text())
+    assert "2 of 3 items were taken from the journal" in report["notes"]
+
+
+def test_a_journal_of_other_items_or_none_at_all(run: Run, work: Path) -> None:
+    (work / "n.txt").write_text("3\n1\n")
+    assert run("map", "work:square", "n.txt", "--journal", "j", *LOOP).exit_code == 0
+    (work / "n.txt").write_text("3\n2\n")
+    done = run("map", "work:square", "n.txt", "--journal", "j", *LOOP)
+    assert done.exit_code == 1
+    assert "item 1 is not the one whose result is recorded" in done.stderr
+    assert run("map", "work:square", "n.txt", "--journal", ".", *LOOP).exit_code == 2

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from itertools import count, islice
 
 import pytest
@@ -20,6 +21,7 @@ from contract_work import (
     lock_result,
     moved,
     show,
+    sleepy,
     slow_square,
     square,
 )
@@ -446,6 +448,93 @@ def test_a_file_that_may_not_grow(process_plan, script, journal):
         assert made.run(path, repr(plan)).stdout == "True 9 of 40 items were taken from the journal\n"
 
 
+# --- at any time --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_calls_one_after_the_other(seed, journal, moody):
+    """Whatever came before, on whatever plan: nothing recorded runs again or gets lost, and results are the loop's."""
+    rng = random.Random(seed)
+    have, n = set(), 0
+    for _ in range(6):
+        n = max(n, rng.randint(0, 120))
+        bad = {x for x in range(n) if rng.random() < rng.choice([0, 0.05, 0.5])}
+        moody.bad(*bad)
+        options = {
+            "plan": rng.choice(["loop", "threads", "processes", (2, 2), (0, 3), "auto"]),
+            "limit": rng.choice([None, None, rng.randint(1, 5)]),
+            "timeout": rng.choice([None, None, None, 20.0]),
+            "journal": journal,
+            "on_error": "return",
+        }
+        items = rng.choice([range(n), iter(range(n)), list(range(n))])
+        failed = bad - have
+        expected = [x * x for x in range(n) if x not in failed]
+        kind = rng.choice(["map", "imap", "unordered", "reduce", "closed"])
+        if kind == "reduce":
+            assert whichpool.map_reduce(moody, items, operator.add, initial=0, **options) == sum(expected)
+        elif kind == "closed":
+            with whichpool.imap(moody, items, **options) as results:
+                for x, result in enumerate(islice(results, n // 2)):
+                    assert result == x * x or x in failed
+        else:
+            if kind == "map":
+                results = got = whichpool.map(moody, items, **options)
+            else:
+                results = whichpool.imap(moody, items, ordered=kind == "imap", **options)
+                got = list(results)
+            assert results.report.items == n
+            assert {r.index for r in got if isinstance(r, whichpool.Failure)} == failed
+            values = [r for r in got if not isinstance(r, whichpool.Failure)]
+            assert (sorted(values) if kind == "unordered" else values) == expected
+        ran = moody.ran()
+        assert len(ran) == len(set(ran))
+        assert not have & set(ran)
+        now = recorded(journal)
+        assert have <= now
+        assert not (now - have) & bad
+        have = now
+
+
+def test_results_are_brought_to_the_disk_while_it_runs(journal, monkeypatch):
+    synced = []
+    real = os.fsync
+
+    def noted(fd):
+        synced.append((threading.current_thread().name, time.monotonic()))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    whichpool.map(sleepy, range(200), plan="loop", journal=journal)  # a second
+    assert synced[-1][0] == threading.current_thread().name  # at the end
+    meanwhile = [name for name, _ in synced[2:-1]]  # the file and its folder come first
+    assert 2 <= len(meanwhile) <= 20
+    assert threading.current_thread().name not in meanwhile
+
+
+def test_after_ctrl_c_it_goes_on(script, tmp_path):
+    made = script("""
+        import os, signal, sys, time, whichpool
+        def f(x):
+            with open("calls", "a") as file:
+                file.write(f"{x}\\n")
+            if x == 40 and len(sys.argv) > 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.002)
+            return x
+        try:
+            print(list(whichpool.map(f, range(80), plan="loop", journal="j")) == list(range(80)))
+        except KeyboardInterrupt:
+            print("interrupted")
+    """)
+    assert made.run("now").stdout == "interrupted\n"
+    kept = recorded(tmp_path / "j")
+    assert set(range(39)) <= kept
+    (tmp_path / "calls").unlink()
+    assert made.run().stdout == "True\n"
+    assert [int(x) for x in (tmp_path / "calls").read_text().split()] == sorted(set(range(80)) - kept)
+
+
 # --- killed -------------------------------------------------------------------------------------------------
 
 KILLED = """
@@ -469,6 +558,7 @@ KILLED = """
 """
 
 
+@pytest.mark.timeout(60 + KILLS)
 def test_killed_again_and_again(script, tmp_path):
     """No result is lost or taken for another, and nothing that is in the journal runs again."""
     rng = random.Random(20261124)
@@ -494,9 +584,10 @@ def test_killed_again_and_again(script, tmp_path):
                 output, errors = process.communicate(timeout=rng.uniform(0.05, 0.35))
                 assert process.returncode == 0, errors
             except subprocess.TimeoutExpired:
+                kills += 1
+            finally:
                 process.kill()
                 process.communicate()
-                kills += 1
             ran = [int(line) for line in calls.read_text().splitlines()[seen:]]
             assert not set(ran) & before
             assert not before or before <= recorded(journal)

@@ -146,7 +146,8 @@ class JournaledWork(Work):
             CannotTravel: An item has no fingerprint.
         """
         prints, journal = self._prints, self._journal
-        assert journal is not None
+        if journal is None:
+            return None  # closed meanwhile
         found: list[Any] = []  # of each item: its result, in a list of its own, or None
         for index, item in enumerate(batch.items, batch.start):
             result = None

@@ -195,6 +195,9 @@ def app() -> None:
 @work_options
 @click.option("-o", "--output", "path", metavar="FILE", help="Write the results here, whole or not at all.")
 @click.option("--text", "as_text", is_flag=True, help="Write str(result) instead of JSON.")
+@click.option(
+    "--journal", metavar="FILE", help="Record finished items here; run again, only what is missing is run."
+)
 @click.option("--no-progress", is_flag=True, help="No progress bar, even on a terminal.")
 @click.option(
     "--timeout",
