@@ -10,7 +10,6 @@ import stat
 import sys
 import time
 
-
 CHILD_S = 5.0
 """A child that outlives its worker lives so long; nobody may wait for it."""
 
