@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from time import perf_counter
 
+from whichpool._host.ending import undisturbed
 from whichpool._host.memory import resident_bytes
 from whichpool._pools.base import CannotStart
 from whichpool._worker import wire
@@ -270,7 +271,7 @@ def _new_board() -> tuple[int, mmap.mmap]:
 
 
 _fleet = _Fleet()
-atexit.register(lambda: _end())
+atexit.register(lambda: undisturbed(_end))
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _fleet.forget())
 
