@@ -54,7 +54,12 @@ class Executor(StandardExecutor):
         """
         if self._pool._closed:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        return self._pool.submit(fn, *args, **kwargs)
+        try:
+            return self._pool.submit(fn, *args, **kwargs)
+        except RuntimeError as error:
+            if self._pool._closed:
+                raise RuntimeError("cannot schedule new futures after shutdown") from error
+            raise
 
     def map(
         self,

@@ -93,12 +93,19 @@ def exits_from_a_thread():
 
 
 def overflows_the_stack():
+    import threading
+
     sys.setrecursionlimit(10**8)
 
     def deeper(x):
         return list(map(deeper, [x]))
 
-    deeper(1)
+    threading.stack_size(
+        1 << 16
+    )  # Python's own bound on calls from C, which it has since 3.12, is beyond this
+    thread = threading.Thread(target=deeper, args=(1,))
+    thread.start()
+    thread.join()
 
 
 def closes_all_descriptors():
@@ -152,10 +159,11 @@ def writes_garbage_to_stdout():
 class PicklesOnce:
     """Travels when it is tried alone, which is the third time, and not with the others before and after that."""
 
-    times = 0
+    def __init__(self):
+        self.times = 0
 
     def __reduce__(self):
-        type(self).times += 1
+        self.times += 1
         if self.times != 3:
             raise ValueError("not now")
         return int, (1,)

@@ -105,8 +105,8 @@ def test_random_kills(plan, tmp_path):
         way = WAYS[round_ % len(WAYS)]
         fn = Told(str(tmp_path / f"told-{round_}"), 0.002, cpu=plan == "auto")
 
-        def ended(path=fn.path):
-            return os.path.getsize(path) if os.path.exists(path) else 0
+        def ended(fn=fn):
+            return sum(what == "ended" and pid != os.getpid() for what, _, pid in fn.told())
 
         with Killer(dice, wanted - killed, ended, pause_s=0.016) as killer:
             found = _patiently(lambda way=way, fn=fn: way(fn, plan))

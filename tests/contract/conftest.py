@@ -97,6 +97,10 @@ class Script:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
 
+    def left(self, within_s):
+        """Processes that it started, itself included, that are there after so long; none, mostly sooner."""
+        return [] if gone_within(self.mark, within_s) else marked(self.mark)
+
     def start(self, *args):
         """Start it in a session of its own, as a terminal does with a job."""
         return subprocess.Popen(

@@ -148,7 +148,9 @@ def _the_book() -> CostBook:
         if book.path is not None and os.environ.get("WHICHPOOL_WORKER") != "1":
             import atexit
 
-            atexit.register(flush)
+            from whichpool._host.ending import undisturbed
+
+            atexit.register(undisturbed, flush)
     return book
 
 

@@ -122,6 +122,10 @@ class Heart:
             self.note(beat_s, took, cpu() - before if cpu is not None else None, entered >= self.sums_from)
         return woken
 
+    def rest(self) -> None:
+        """Let go of the clock, a descriptor; on the thread that beats. The counts stay."""
+        self._beater, self._delay = None, float
+
     def note(self, beat_s: float, took_s: float, cpu_s: float | None, summed: bool = True) -> None:
         """Count one beat that was to take ``beat_s`` and took ``took_s``, while ``cpu_s`` were burnt."""
         fade = 0.5 ** (took_s / HALF_LIFE_S)

@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from time import perf_counter
 
+from whichpool._host.ending import undisturbed
 from whichpool._host.memory import resident_bytes
 from whichpool._pools.base import CannotStart
 from whichpool._pools.hearing import surroundings
@@ -296,7 +297,7 @@ class _Fleet:
 
 
 _fleet = _Fleet()
-atexit.register(lambda: _end())
+atexit.register(lambda: undisturbed(_end))
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _fleet.forget())
 

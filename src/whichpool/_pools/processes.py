@@ -430,9 +430,8 @@ class Processes:
                 f"{how_it_ended(code)}. The machine may be out of memory or of processes (see `whichpool doctor`), or "
                 "importing what the function needs may end a process."
             )
-            if (
-                not self._hub.local_is_fine or self._suspects
-            ):  # what may kill is not tried in the caller's process
+            # What may kill is not tried in the caller's process.
+            if not self._hub.local_is_fine or self._suspects:
                 raise lost
             self.lost, self._feeding = lost, False
         if self.lost is None and self._hub.is_open():

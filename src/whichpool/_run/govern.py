@@ -162,6 +162,11 @@ class Governor(Fixed):
                     if not run.only_watch and run.work.is_open():
                         self._do(action)
 
+    def close(self) -> None:
+        """Let go of descriptors; what it knows is still wanted for the report."""
+        self._delay = None
+        self.run.profile.heart.rest()
+
     def _beat(self) -> None:
         """Wait until it is time for the next step; serve the workers meanwhile."""
         run, crew = self.run, self.run.crew

@@ -57,8 +57,8 @@ def listen(run: Run) -> bool:
     read = cpu if cpu is not None else process_time
     while True:
         if run.open_ended and not run.work.remaining:
-            if run.stop_signal.wait(0.010):
-                return False
+            if run.stop_signal.wait(0.010) or not run.work.is_open():
+                return False  # it was dropped: nobody stops it
             continue
         if heart.beat(run.stop_signal.wait, cpu):
             return False

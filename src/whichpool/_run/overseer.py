@@ -81,8 +81,10 @@ class Overseer:
                 self._go_on_as_thread(govern)
             except RuntimeError:  # as above; this thread is there
                 self._main(govern)
-        elif self._ended is not None:
-            self._ended.set()
+        else:
+            self._run.profile.heart.rest()
+            if self._ended is not None:
+                self._ended.set()
 
     def _go_on_as_thread(self, what: Callable[[], object]) -> None:
         import threading
@@ -115,7 +117,10 @@ class Overseer:
             from whichpool._run.govern import Governor
 
             run.governed = governor = Governor(run, quick)
-            governor.govern()
+            try:
+                governor.govern()
+            finally:
+                governor.close()
         finally:
             quick.end()
 

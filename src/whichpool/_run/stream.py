@@ -265,9 +265,7 @@ class Stream:
         if run is None or not run.work.is_open() or self._pid != os.getpid():
             run = self._begin()
         while not run.work.add(future, item):  # type: ignore[attr-defined]  # a stream's work is FutureWork
-            if self._closed or _ended:
-                raise RuntimeError("the pool is closed, or the program is ending: it takes no more work")
-            run = self._begin()  # that one has just failed as a whole
+            run = self._begin()  # that one has just failed as a whole, or been closed
         return future
 
     def _begin(self) -> Run:
@@ -275,6 +273,8 @@ class Stream:
             # Forked: the threads and the workers are the parent's, and so are the calls that had not ended.
             self._pid, self._run, self._lock = os.getpid(), None, threading.Lock()
         with self._lock:
+            if self._closed or _ended:
+                raise RuntimeError("the pool is closed, or the program is ending: it takes no more work")
             if self._run is None or not self._run.work.is_open():
                 options = self._options.replace(deadline=None)  # there is no whole that it could be for
                 run = Run(call, ((),), options, ListSink([]), caller_helps=False)
@@ -291,6 +291,9 @@ class Stream:
 
     def close(self, *, wait: bool, cancel: bool) -> None:
         """Take nothing more; see `Pool.close`."""
+        if self._pid == os.getpid():
+            with self._lock:  # no run is just beginning
+                self._closed = True
         self._closed = True
         run = self._run
         if run is None or self._pid != os.getpid():
