@@ -235,7 +235,8 @@ class Processes:
         except Exception as error:
             self._cannot_send(member, batch, error)
             return
-        buffers = member.worker.shared.put(buffers)
+        if buffers:
+            buffers = member.worker.shared.put(buffers)
         self._sent = (self._sent + 1) & 0x7FFFFFFF
         member.batches[self._sent] = batch
         head = wire.BATCH_HEAD.pack(batch.start, self._roster.job)

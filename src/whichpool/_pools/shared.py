@@ -1,7 +1,7 @@
 """The memory that this process shares with one worker: how much it may hold, and who may tidy it up when.
 
-While a run uses the worker, this process holds a lock on the memory. While none does, the worker can have the lock, and
-then gives what is free back to the system: nobody is writing.
+A run that writes to the memory holds a lock on it until it is over. Else the worker can have the lock, and then gives
+what is free back to the system: nobody is writing.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Shared:
         self._into_limit = arena.FIRST_LIMIT_BYTES
         self._looked_at = {True: 0.0, False: 0.0}
         self._usable = False
+        self._locked = False
         self.sender: arena.Sender | None = None
         self.receiver: arena.Receiver | None = None
         if arena.has_arenas(memory):
@@ -48,7 +49,7 @@ class Shared:
 
     def put(self, buffers: list[memoryview]) -> list[Any]:
         """Copy what fits into the arena; the rest stays as it is."""
-        if not buffers or not self._usable or not self._locked or self.sender is None:
+        if not self._usable or self.sender is None or not self._take_lock():
             return list(buffers)
         return self.sender.put(buffers)
 
@@ -97,29 +98,35 @@ class Shared:
 
     def lease(self) -> None:
         """A run uses the worker from now on."""
-        self._locked = False
         receiver = self.receiver
         if receiver is None:
             return
-        import fcntl
-
         if perf_counter() - receiver.parked_at > arena.TRIM_AFTER_S:
             # The worker may have tidied up since: what there was room for then says nothing about now.
             self._into_limit = self._words[arena.LIMIT_WORD] = arena.FIRST_LIMIT_BYTES
         receiver.parked_at = float("inf")
-        try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _take_lock(self) -> bool:
+        """Before the first write of a run; false: the worker is tidying up, for some milliseconds."""
+        if not self._locked:
+            import fcntl
+
+            try:
+                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
             self._locked = True
-        except OSError:
-            pass  # the worker is tidying up, for some milliseconds: this run does without
+        return True
 
     def park(self) -> None:
         """No run uses it now."""
-        if self.receiver is not None and self._fd >= 0:
+        if self.receiver is not None:
+            self.receiver.parked_at = perf_counter()
+        if self._locked and self._fd >= 0:
             import fcntl
 
-            self.receiver.parked_at = perf_counter()
             fcntl.lockf(self._fd, fcntl.LOCK_UN)
+            self._locked = False
 
     def ended(self) -> None:
         """The worker is no more: nothing of the memory is of use but the results that lie there."""

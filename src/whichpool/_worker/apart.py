@@ -1,7 +1,8 @@
 """What the pickler would copy into the pickle though it is large: ``bytes``, ``bytearray``, arrays that are files.
 
 The C pickler asks nobody about these, so they are wrapped before it comes: the top level of a batch, and two levels of
-containers in it (an item's arguments, and what is in one of them). Batches that hold none are not looked through.
+containers in it (an item's arguments, and what is in one of them). A batch is looked through if its first item is
+large bytes, or the one before held any, or its pickle has turned out large; that one is then made again.
 """
 
 from __future__ import annotations
@@ -19,15 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Apart", "Loose"]
 
-# A batch of so few items is looked through before it is pickled, if their containers are as small as that: under 1 us
-# for a number, measured. Others only once they are seen to be large.
-FEW = 4
-SHORT = 8
 # A container with more elements than this is taken to hold small things. A guess.
 LONG = 64
 # A pickle with fewer bytes than this for each item is not looked through: a look costs 30 ns an item, copying so
 # many bytes about 100.
 LOOK_BYTES = 1024
+_BYTES = frozenset([bytes, bytearray])
 
 
 class Loose:
@@ -78,20 +76,19 @@ class Apart:
         Raises:
             Exception: Something cannot be pickled; whatever pickling raised.
         """
-        few = len(items) <= FEW
         loose = items
-        if self._found or few:
-            loose = self._loosened(items, LONG if self._found else SHORT)
+        if self._found or (items and type(items[0]) in _BYTES):
+            loose = self._loosened(items)
             self._found = loose is not items
         body, buffers = dumps((loose, *rest) if rest else loose, dumper)
-        if loose is items and len(body) >= max(OUT_OF_BAND_BYTES, LOOK_BYTES * len(items)):
-            loose = self._loosened(items, LONG)
+        if len(body) >= OUT_OF_BAND_BYTES and loose is items and len(body) >= LOOK_BYTES * len(items):
+            loose = self._loosened(items)
             if loose is not items:
                 self._found = True
                 body, buffers = dumps((loose, *rest) if rest else loose, dumper)
         return body, buffers
 
-    def _loosened(self, items: list[Any], most: int) -> list[Any]:
+    def _loosened(self, items: list[Any]) -> list[Any]:
         """The items, with what is large in wrappers; the same list if there is nothing to wrap."""
         memmap: Any = getattr(sys.modules.get("numpy"), "memmap", None) if self._by_name else None
         known: dict[int, Any] = {}  # what was one object before is one afterwards
@@ -103,7 +100,7 @@ class Apart:
                     return value
                 return known.setdefault(id(value), Loose(value))
             if kind is tuple or kind is list or kind is dict:
-                if not depth or not 0 < len(value) <= most:
+                if not depth or not 0 < len(value) <= LONG:
                     return value
                 if id(value) in known:
                     return known[id(value)]
