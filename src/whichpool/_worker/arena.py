@@ -342,8 +342,10 @@ def _block_type(size: int) -> Any:
     return kind
 
 
-def _end_of_block(block: Any) -> None:
+def _end_of_block(block: Any, ending: Callable[[], bool] = sys.is_finalizing) -> None:
     global _alone
+    if ending():
+        return  # this module may be half gone, and so is who would be told
     count = getrefcount(block)
     if block.home is None:
         _alone = count
