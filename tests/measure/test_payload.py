@@ -31,10 +31,26 @@ def test_a_large_array_is_counted_in_full_and_copied_nowhere():
     array = np.ones(2_000_000)
     cost = measure(array, 1.0, 0.01)
     assert cost.payload_bytes == pytest.approx(16_000_000, rel=0.001)
-    assert cost.ship_s >= 16e6 / payload.COPY_BYTES_PER_S
-    assert cost.land_s >= 16e6 / payload.COPY_BYTES_PER_S
+    assert cost.ship_s >= 16e6 / payload.SHARED_BYTES_PER_S
     both = measure(array, array, 0.01)
     assert both.payload_bytes == pytest.approx(32_000_000, rel=0.001)
+    assert both.land_s >= 16e6 / payload.SHARED_BYTES_PER_S
+
+
+def test_the_side_that_sends_pays_for_the_copy():
+    np = pytest.importorskip("numpy")
+    array = np.ones(2_000_000)
+    out = [measure(array, 1.0, 0.01) for _ in range(5)]
+    back = [measure(1.0, array, 0.01) for _ in range(5)]
+    assert min(cost.ship_s for cost in out) > min(cost.land_s for cost in out)
+    assert min(cost.land_s for cost in back) > min(cost.ship_s for cost in back)
+
+
+def test_without_shared_memory_both_sides_pay(monkeypatch):
+    np = pytest.importorskip("numpy")
+    monkeypatch.setattr(payload, "SHARED_BYTES_PER_S", payload.COPY_BYTES_PER_S)
+    cost = measure(np.ones(2_000_000), 1.0, 0.01)
+    assert min(cost.ship_s, cost.land_s) >= 16e6 / payload.COPY_BYTES_PER_S
 
 
 def test_what_is_built_of_many_parts_costs_more_than_its_bytes():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 
 import large_work as work
 import pytest
@@ -165,6 +167,21 @@ def test_memory_of_a_burst_is_given_back_when_the_worker_is_idle(new_workers, co
     assert condition(lambda: shared_bytes() < 10 * MB)
     assert [r[0] for r in kept] == [1, 2, 3]
     assert whichpool.map(work.plus_one, arrays(2), plan=(1, 1))[1][-1] == 2
+
+
+@pytest.mark.parametrize("place", ["builtins", "sys", "__main__", "numpy"])
+def test_results_that_live_to_the_end_of_the_program_end_quietly(place):
+    script = (
+        f"import sys, whichpool, numpy, large_work as work, {place} as late\n"
+        "late.kept = whichpool.map(work.filled, range(4), plan=(2, 1))\n"
+        "loop = [late.kept]; loop.append(loop)\n"
+        "print(late.kept[3][0, 0])\n"
+    )
+    path = os.pathsep.join([os.path.dirname(__file__), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3.0\n", "")
 
 
 # --- bytes, and files ---------------------------------------------------------------------------------------

@@ -119,6 +119,19 @@ def test_large_bytes_in_a_closure_stay_out_of_the_pickle(link, kind):
         assert type(job.fn.__closure__[0].cell_contents) is kind
 
 
+def test_large_bytes_among_the_globals_of_a_main_script_stay_out_of_the_pickle(link):
+    data = os.urandom(MB)
+    script = {"__name__": "__main__", "data": data, "small": 5}
+    exec("def function(x): return data[x] + small", script)
+    packed, by_value = pack_job(Job(script["function"]))
+    assert by_value
+    assert len(packed._body) < 10_000
+    assert script["data"] is data
+    for job, sent in link.load(packed):
+        assert sent == 0
+        assert job.fn(5) == data[5] + 5
+
+
 def test_a_little_goes_into_the_pickle():
     np = pytest.importorskip("numpy")
     packed, _ = pack_job(Job(Carries(np.zeros(5000))))

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from _functools import partial  # type: ignore[import-not-found]  # `functools` loads much more
 from time import perf_counter
 from types import FunctionType, MethodType
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 # Through a Unix socket, from the sender's memory to the receiver's: about 1.5 GB/s for each of the two copies (2-core
 # Linux machine, 2026; the benchmarks' 16 MB arrays).
 COPY_BYTES_PER_S = 1.5e9
+# Into memory that both sides share, which is all that a large buffer costs there once the memory is warm: 64 MB in 7.9
+# to 10 ms (`python -m benchmarks.transport`, same machine). Without such memory it is the socket's.
+SHARED_BYTES_PER_S = 6e9 if hasattr(os, "memfd_create") else COPY_BYTES_PER_S
+# What a function captures is written to new memory once (64 MB: 54 ms), and its pages are brought into each worker
+# when they are looked at (30 ms); same machine, `map` of four items beside one that captures nothing. Bytes are copied
+# in each worker too (about 120 ms): the rate lies between the two. Without memory to share all of it goes through each
+# socket, and is unpickled.
+LUGGAGE_BYTES_PER_S = 1.2e9
+UNPACK_BYTES_PER_S = 1e9 if hasattr(os, "memfd_create") else COPY_BYTES_PER_S / 3
 # Two system calls and a wake-up on each side, for each batch.
 MESSAGE_S = 0.000030
 # A payload is not measured beyond this: past it no plan with processes is worth a look.
@@ -137,24 +147,28 @@ def measure(item: Any, result: Any, call_s: float) -> Payload:
     Raises:
         Exception: One of them cannot travel; whatever pickling raised.
     """
-    out_s, in_s, size = _round_trip(item)
-    back_out_s, back_in_s, back_size = _round_trip(result)
-    copies_s = (size + back_size) / COPY_BYTES_PER_S
-    message_s = MESSAGE_S * min(1.0, call_s / 0.010)
+    out_s, in_s, size, beside = _round_trip(item)
+    back_out_s, back_in_s, back_size, back_beside = _round_trip(result)
+    both_s = (size + back_size) / COPY_BYTES_PER_S + MESSAGE_S * min(1.0, call_s / 0.010)
+    if SHARED_BYTES_PER_S == COPY_BYTES_PER_S:  # nothing is shared: each side copies all of it
+        beside = back_beside = beside + back_beside
     return Payload(
-        out_s + back_in_s + copies_s + message_s, in_s + back_out_s + copies_s + message_s, size + back_size
+        out_s + back_in_s + both_s + beside / SHARED_BYTES_PER_S,
+        in_s + back_out_s + both_s + back_beside / SHARED_BYTES_PER_S,
+        size + back_size + beside + back_beside,
     )
 
 
-def _round_trip(obj: Any) -> tuple[float, float, int]:
+def _round_trip(obj: Any) -> tuple[float, float, int, int]:
+    """Seconds to pickle and to unpickle; bytes of the pickle, and of the buffers beside it."""
     import pickle
 
-    from whichpool._worker import wire
+    from whichpool._worker.apart import Apart
 
     # Many small objects share a pickle, so what counts is each one's part, not the call's overhead.
     began = perf_counter()
     try:
-        body, buffers = wire.dumps([obj])
+        body, buffers = Apart(by_name=True).dumps([obj])
         many = [obj] * 16 if perf_counter() - began < 0.0001 and not buffers else None
     except Exception:
         many = None
@@ -164,7 +178,7 @@ def _round_trip(obj: Any) -> tuple[float, float, int]:
     dumped = perf_counter()
     pickle.loads(body, buffers=buffers)
     out_s, in_s = dumped - began, perf_counter() - dumped
-    size = len(body) + sum([buffer.nbytes for buffer in buffers])
+    size = len(body)
     if many is not None and b"__main__" not in body:
         # Copies, not one object sixteen times, which pickle would send once.
         many = pickle.loads(pickle.dumps([pickle.loads(body)[0] for _ in many], protocol=5))
@@ -174,4 +188,4 @@ def _round_trip(obj: Any) -> tuple[float, float, int]:
         pickle.loads(body)
         out_s, in_s = (dumped - began) / 16, (perf_counter() - dumped) / 16
         size = max(len(body) // 16, 1)
-    return out_s, in_s, size
+    return out_s, in_s, size, sum([buffer.nbytes for buffer in buffers])

@@ -61,7 +61,7 @@ def host_now() -> Host:
 
 def with_luggage(host: Host, fn: Any) -> Host:
     """The start costs, with what it costs to bring the function's own data to each worker."""
-    from whichpool._measure.payload import COPY_BYTES_PER_S, captured_bytes
+    from whichpool._measure.payload import LUGGAGE_BYTES_PER_S, UNPACK_BYTES_PER_S, captured_bytes
 
     size = captured_bytes(fn)
     if size < LUGGAGE_BYTES:
@@ -69,8 +69,7 @@ def with_luggage(host: Host, fn: Any) -> Host:
     from whichpool._record import replace
 
     start = host.start
-    # Pickled once; then for each worker copied into the socket, out of it, and unpickled.
-    once_s, each_s = size / COPY_BYTES_PER_S, 3 * size / COPY_BYTES_PER_S
+    once_s, each_s = size / LUGGAGE_BYTES_PER_S, size / UNPACK_BYTES_PER_S
     start = replace(
         start, first_worker_s=start.first_worker_s + once_s + each_s, worker_s=start.worker_s + each_s
     )

@@ -69,7 +69,7 @@ def create(arena_bytes: int | None = None) -> tuple[int, mmap.mmap]:
         if size > BOARD_BYTES:
             try:
                 os.ftruncate(fd, size)
-                memory = mmap.mmap(fd, size)
+                memory = _map(fd, size)
                 import fcntl
 
                 # Nobody can cut it short, which would end the other side at its next look.
@@ -89,9 +89,17 @@ def create(arena_bytes: int | None = None) -> tuple[int, mmap.mmap]:
 def attach(fd: int) -> mmap.mmap:
     """The worker's view of it: all, or only the board where that is all that can be had."""
     try:
-        return mmap.mmap(fd, os.fstat(fd).st_size)
+        return _map(fd, os.fstat(fd).st_size)
     except (OSError, ValueError):
         return mmap.mmap(fd, BOARD_BYTES)
+
+
+def _map(fd: int, size: int) -> mmap.mmap:
+    memory = mmap.mmap(fd, size)
+    if has_arenas(memory):
+        # A process that crashes would walk all of the address space for its core file.
+        memory.madvise(mmap.MADV_DONTDUMP)
+    return memory
 
 
 def has_arenas(memory: mmap.mmap) -> bool:
@@ -342,8 +350,10 @@ def _block_type(size: int) -> Any:
     return kind
 
 
-def _end_of_block(block: Any) -> None:
+def _end_of_block(block: Any, ending: Callable[[], bool] = sys.is_finalizing) -> None:
     global _alone
+    if ending():
+        return  # this module may be half gone, and so is who would be told
     count = getrefcount(block)
     if block.home is None:
         _alone = count

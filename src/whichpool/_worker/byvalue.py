@@ -2,7 +2,7 @@
 
 cloudpickle does all of it but one common thing: a function under `functools.cache` or `lru_cache` pickles itself by
 name. Its wrapped function travels here instead, and gets an empty cache of its own on the other side. And large bytes
-that a function has captured stay out of the pickle.
+that a function has captured, or finds among its globals, stay out of the pickle.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import sys
-from types import CellType
+from types import CellType, FunctionType
 
 import cloudpickle
 
@@ -38,7 +38,21 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
                 value = None  # not set yet
             if type(value) in (bytes, bytearray) and len(value) >= OUT_OF_BAND_BYTES:
                 return CellType, (Loose(value),)
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if type(obj) is FunctionType and reduced is not NotImplemented:
+            _loosen_globals(reduced)
+        return reduced
+
+
+def _loosen_globals(reduced: Any) -> None:
+    """Of the globals that a function of the main script names, and that travel with it."""
+    try:
+        names = reduced[2][1]["__globals__"]
+    except (IndexError, KeyError, TypeError):
+        return  # another version of cloudpickle: they stay in the pickle
+    for name, value in names.items():
+        if type(value) in (bytes, bytearray) and len(value) >= OUT_OF_BAND_BYTES:
+            names[name] = Loose(value)
 
 
 def _found_by_name(obj: Any) -> bool:
