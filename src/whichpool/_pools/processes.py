@@ -432,16 +432,12 @@ class Processes:
         # Where an item is to blame the run has come nearer to its end: it fails, or there are fewer left to suspect.
         self._deaths = 0 if suspected else self._deaths + 1
         if self._deaths >= MOST_DEATHS + self._wanted:
-            lost = WorkerLost(
+            raise WorkerLost(
                 f"{self._deaths} worker processes ended one after the other without finishing anything; the last one "
                 f"{how_it_ended(code)}. The machine may be out of memory or of processes (see `whichpool doctor`), or "
                 "importing what the function needs may end a process."
             )
-            # What may kill is not tried in the caller's process.
-            if not self._hub.local_is_fine or self._suspects:
-                raise lost
-            self.lost, self._feeding = lost, False
-        if self.lost is None and self._hub.is_open() and len(self._members) < self._wanted:
+        if self._hub.is_open() and len(self._members) < self._wanted:
             for replacement in fleet.lease(1):
                 self._join(replacement)
 
