@@ -17,7 +17,7 @@ import whichpool
 KILLS = int(os.environ.get("WHICHPOOL_CHAOS_KILLS", "500"))
 """In all, over the fixed plans. A run with many more: ``WHICHPOOL_CHAOS_KILLS=5000 pytest tests/chaos``."""
 
-PLANS = [(1, 1), (2, 1), (2, 2), (2, 3)]
+PLANS = [(1, 1), (2, 1), (2, 2), (2, 3), "auto"]
 ITEMS = 150
 PATIENCE_S = 60.0
 """For one call of some 150 items of a few milliseconds."""

@@ -215,14 +215,14 @@ class Processes:
             # Where nobody can tell of news there may always be some.
             with self._lock:
                 self._news = False
-                if self._feeding:
+                if self._feeding or self._suspects:
                     self._give()
                 if not self._hub.is_open() and not self.busy:
                     return
         ready = self._poll.poll(max(timeout_s, 0.0) * 1000)
         with self._lock:
             self._take_in(ready)
-            if self._feeding:
+            if self._feeding or self._suspects:  # these are tried in no other place
                 self._give()
 
     def _take_in(self, ready: list[tuple[int, int]]) -> None:
@@ -259,6 +259,8 @@ class Processes:
                         member.suspect = True
                         self._send(member, self._suspects.pop(0))
                     continue
+                if not self._feeding:
+                    return
                 workers = max(len(self._members), 1) * self._width
                 batch = self._hub.take_without_waiting(self._sizer.next(self._remaining(), workers))
                 if batch is None:
