@@ -177,5 +177,5 @@ def test_the_pool_does_as_the_model(plan):
 
     Planned.plan = plan
     run_state_machine_as_test(
-        Planned, settings=settings(max_examples=25, stateful_step_count=30, deadline=None)
+        Planned, settings=settings(max_examples=12, stateful_step_count=30, deadline=None)
     )

@@ -100,9 +100,7 @@ class Processes:
         self._news = True  # since `step` last gave out, there may be more to give
         self._lock = threading.Lock()  # held by whoever gives out or takes in; not while waiting
         self.replaced: list[str] = []  # what became of workers that ended, for the report
-        self.lost: CannotTravel | WorkerLost | None = (
-            None  # no worker can do it: the function does not load, or they end
-        )
+        self.lost: CannotTravel | None = None  # the function cannot be loaded in a worker
         self.wrote: list[str] = []  # names that a worker saw change
         self.resident_bytes: int | None = None
 
@@ -169,7 +167,7 @@ class Processes:
             # Where nobody can tell of news there may always be some.
             with self._lock:
                 self._news = False
-                if self._feeding:
+                if self._feeding or self._suspects:
                     self._give()
                 if not self._hub.is_open() and not self.busy:
                     return
@@ -181,7 +179,7 @@ class Processes:
             if self._limit is not None:
                 for member, word in self._limit.over(self._roster):
                     self._bury(member, late=word)
-            if self._feeding:
+            if self._feeding or self._suspects:  # these are tried in no other place
                 self._give()
 
     def _take_in(self, ready: list[tuple[int, int]]) -> None:
@@ -209,6 +207,8 @@ class Processes:
                         member.suspect = True
                         self._send(member, self._suspects.pop(0))
                     continue
+                if not self._feeding:
+                    return
                 workers = max(len(self._roster), 1) * self._width
                 size = self._sizer.next(self._remaining(), workers)
                 room = self._health.room(member.worker)
@@ -426,16 +426,12 @@ class Processes:
         # Where an item is to blame the run has come nearer to its end: it fails, or there are fewer left to suspect.
         self._deaths = 0 if suspected else self._deaths + 1
         if self._deaths >= MOST_DEATHS + self._roster.wanted:
-            lost = WorkerLost(
+            raise WorkerLost(
                 f"{self._deaths} worker processes ended one after the other without finishing anything; the last one "
                 f"{how_it_ended(code)}. The machine may be out of memory or of processes (see `whichpool doctor`), or "
                 "importing what the function needs may end a process."
             )
-            # What may kill is not tried in the caller's process.
-            if not self._hub.local_is_fine or self._suspects:
-                raise lost
-            self.lost, self._feeding = lost, False
-        if self.lost is None and self._hub.is_open():
+        if self._hub.is_open():
             self._roster.replace()
 
     # -- the end -------------------------------------------------------------------------------------------------

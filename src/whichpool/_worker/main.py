@@ -178,11 +178,14 @@ class Worker:
         except BaseException as error:
             # The batch in hand has no other end: without this thread it would be waited for in vain. The main thread
             # need not notice; while it waits for a socket, that is not closed for the parent either.
-            if not (isinstance(error, OSError) and error.errno in GONE):
-                import traceback
+            try:
+                if not (isinstance(error, OSError) and error.errno in GONE):
+                    import traceback
 
-                traceback.print_exc()
-            os._exit(1)
+                    self.talk.alone = True  # what is said now cannot go by the socket
+                    traceback.print_exc()
+            finally:
+                os._exit(1)
         self._slots.discard(slot)
         self.talk.runs_no_more()
 
