@@ -258,6 +258,7 @@ def test_asyncio_cancels_what_waits(gate):
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
+        await asyncio.sleep(0)  # asyncio tells the executor's future in the loop's next round
         gate.open(1)
         return await running
 

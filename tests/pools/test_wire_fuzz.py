@@ -18,6 +18,7 @@ from whichpool._run.sinks import ListSink
 from whichpool._run.work import Work
 from whichpool._worker import wire
 from whichpool._worker.calls import Job
+from whichpool._worker.luggage import Packed
 from whichpool._worker.main import BOARD_BYTES, HANDLING, Worker
 
 ITEMS = 6
@@ -132,11 +133,13 @@ class Crew:
         self.ours, self.theirs = socket.socketpair()
         self.ours.setblocking(False)
         self.server = Server()
-        worker = fleet.Worker(self.ours, bytearray(b"\xff" * BOARD_BYTES), self.server, 1)
+        worker = fleet.Worker(self.ours, -1, bytearray(b"\xff" * BOARD_BYTES), self.server, 1)
         self.board = worker.board
         job = Job(abs, combine=combine, keep_going=keep_going)
         self.work = Work(job, iter(range(ITEMS)), ITEMS, ListSink([]), return_failures=True)
-        self.crew = processes.Processes(self.work, b"job", Sizer(), Meter(), lambda: self.work.remaining)
+        self.crew = processes.Processes(
+            self.work, Packed(b"job"), Sizer(), Meter(), lambda: self.work.remaining
+        )
         leases = [[worker]]
         monkeypatch_lease(lambda wanted: leases.pop() if leases else [])
         self.crew.hire(1)
@@ -152,7 +155,7 @@ class Crew:
         sender.start()
         try:
             for _ in range(20 + len(data) // 1000):
-                if not self.crew._members or not self.work.is_open():
+                if not self.crew._roster or not self.work.is_open():
                     return
                 select.select([self.ours], [], [], 5)
                 self.crew.step(0.0)

@@ -39,6 +39,11 @@ class Keys:
         if not self._held:
             default_int_handler(number, frame)
 
+    @property
+    def listening(self) -> bool:
+        """Between `listen` and `leave`."""
+        return self._listening
+
     def listen(self) -> None:
         """From now on a key is noted, and raises `KeyboardInterrupt` as always."""
         self._heard = self._held = False
@@ -93,7 +98,10 @@ class Keys:
         if (
             self._listening and getsignal(SIGINT) is self._handler
         ):  # else the caller's function has set another
-            signal(SIGINT, default_int_handler)
+            try:
+                signal(SIGINT, default_int_handler)
+            except ValueError:
+                pass  # not the main thread: who listens there will leave
         heard, self._heard, self._held, self._listening = self._heard, False, False, False
         if heard and tell:
             raise KeyboardInterrupt

@@ -340,11 +340,15 @@ class Run:
         being noted."""
         if get_ident() != self.work.caller:
             return do()
+        listening = self.keys.listening
         self.keys.hold()
         try:
             return do()
         finally:
-            self.keys.release()
+            if listening:
+                self.keys.release()
+            else:
+                self.keys.leave(tell=True)
 
     def may_go_through(self) -> bool:
         """Whether the caller's thread should take items one by one while it runs them: short calls, in the loop."""
