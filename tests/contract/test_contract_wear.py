@@ -8,6 +8,7 @@ import signal
 import pytest
 
 import whichpool
+from whichpool._pools import overtime
 
 _kept = []
 
@@ -88,3 +89,19 @@ def test_a_size_that_is_none_is_refused(value):
 def test_a_number_of_items_that_is_none_is_refused(value):
     with pytest.raises(whichpool.PlanError, match="max_items_per_worker"):
         whichpool.map(abs, [1], max_items_per_worker=value)
+
+
+def stop_at_3(x):
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return x
+
+
+def test_a_worker_that_is_stopped_and_does_not_go_on_is_ended(monkeypatch):
+    monkeypatch.setattr(overtime, "STOPPED_S", 0.3)
+    monkeypatch.setattr(overtime, "STOP_LOOK_S", 0.05)
+    results = whichpool.map(stop_at_3, range(20), plan=(2, 1), on_error="return")
+    assert [result for result in results if result or result == 0] == [x for x in range(20) if x != 3]
+    assert isinstance(results[3].error, whichpool.WorkerDied)
+    assert "item 3 (3) in hand was stopped by a signal (SIGSTOP)" in str(results[3].error)
+    assert whichpool.map(abs, [-1, -2], plan=(2, 1)) == [1, 2]

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from whichpool._host.states import is_stopped
 from whichpool._pools import overtime
 from whichpool._pools.member import Member
-from whichpool._pools.overtime import STALLED_S, CallLimit, look_every_s
+from whichpool._pools.overtime import STALLED_S, STOP_LOOK_S, STOPPED_S, CallLimit, StopWatch, look_every_s
 from whichpool._worker.main import CANCEL_SLOT, HANDLING, IDLE, LOADING
 
 TIMEOUT_S = 1.0
@@ -115,3 +116,55 @@ def test_one_that_has_no_work_or_is_not_up_is_left_alone(clock, member):
 
 def test_it_is_looked_at_often_enough():
     assert [look_every_s(seconds) for seconds in (1000, 1, 0.1, 0.001)] == [0.05, 0.05, 0.005, 0.001]
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    pids = set()
+    monkeypatch.setattr(overtime, "is_stopped", lambda pid: pid in pids)
+    return pids
+
+
+def test_one_that_was_stopped_by_a_signal_is_over_after_a_while(clock, member, stopped):
+    watch = StopWatch()
+    seen = []
+    for _ in range(4):
+        clock.now += STOP_LOOK_S
+        seen += watch.over([member])
+    stopped.add(member.worker.pid)
+    clock.now += STOP_LOOK_S
+    assert list(watch.over([member])) == seen == []
+    clock.now += STOPPED_S - 0.1
+    assert list(watch.over([member])) == []
+    clock.now += STOP_LOOK_S
+    assert list(watch.over([member])) == [member]
+
+
+def test_one_that_goes_on_or_has_nothing_in_hand_is_left_alone(clock, member, stopped):
+    watch = StopWatch()
+    for _ in range(10):
+        clock.now += 2 * STOP_LOOK_S
+        (stopped.discard if member.worker.pid in stopped else stopped.add)(member.worker.pid)
+        assert list(watch.over([member])) == []
+    member.batches.clear()
+    stopped.add(member.worker.pid)
+    for _ in range(10):
+        clock.now += 2 * STOP_LOOK_S
+        assert list(watch.over([member])) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "so"),
+    [
+        ("7 (a) name) T 1 7 7 0", True),
+        ("7 (T) S 1 7 7 0", False),
+        ("7 (traced) t 1 7 7 0", False),
+        ("", False),
+        ("7 (cut", False),
+    ],
+)
+def test_the_kernel_s_word_for_it(tmp_path, text, so):
+    (tmp_path / "proc/7").mkdir(parents=True)
+    (tmp_path / "proc/7/stat").write_text(text)
+    assert is_stopped(7, str(tmp_path)) is so
+    assert not is_stopped(8, str(tmp_path))

@@ -13,7 +13,7 @@ __all__ = ["Member"]
 class Member:
     """Leased from the fleet for one run."""
 
-    __slots__ = ("batches", "new", "since", "suspect", "worker", "writing")
+    __slots__ = ("batches", "new", "since", "stopped_at", "suspect", "worker", "writing")
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -24,3 +24,4 @@ class Member:
         self.suspect = False  # it was given one item alone, to see whether that item kills
         # What its threads were last seen to do, and since when; see `CallLimit`.
         self.since: dict[int, tuple[int, float]] = {}
+        self.stopped_at: float | None = None  # when it was first seen stopped by a signal

@@ -1,9 +1,10 @@
-"""Which worker processes are over their time, told from their boards."""
+"""Which worker processes are over their time, told from their boards; and which were stopped and do not go on."""
 
 from __future__ import annotations
 
 from time import monotonic
 
+from whichpool._host.states import is_stopped
 from whichpool._worker.main import CANCEL_SLOT, IDLE, LOADING
 
 TYPE_CHECKING = False
@@ -12,11 +13,16 @@ if TYPE_CHECKING:
 
     from whichpool._pools.member import Member
 
-__all__ = ["CallLimit", "look_every_s"]
+__all__ = ["STOPPED_S", "CallLimit", "StopWatch", "look_every_s"]
 
 # A worker that has batches and does nothing was stopped (SIGSTOP, a debugger), or it never will: it has so much longer.
 # Seconds; a guess: what a busy machine may need to hand it over.
 STALLED_S = 2.0
+# A worker that was stopped by a signal and has batches in hand is ended after so long. Seconds; a guess: a shell that
+# stops and continues a whole job does so to the parent as well, within milliseconds.
+STOPPED_S = 5.0
+# Workers are looked at this often for that; a look costs about 20 us for each. Seconds.
+STOP_LOOK_S = 1.0
 # In place of a slot's number: what the worker as a whole does, where no slot does anything.
 WHOLE = -1
 
@@ -61,3 +67,24 @@ class CallLimit:
                 elif now - seen[1] > most_s:
                     yield member, word if slot != WHOLE else IDLE
                     break
+
+
+class StopWatch:
+    """Finds workers that were stopped by a signal with batches in hand, and do not go on."""
+
+    def __init__(self) -> None:
+        self._looked_at = monotonic()
+
+    def over(self, members: Iterable[Member]) -> Iterator[Member]:
+        """Those that have been seen stopped for `STOPPED_S`."""
+        now = monotonic()
+        if now - self._looked_at < STOP_LOOK_S:
+            return
+        self._looked_at = now
+        for member in list(members):
+            if not member.batches or member.worker.pid is None or not is_stopped(member.worker.pid):
+                member.stopped_at = None
+            elif member.stopped_at is None:
+                member.stopped_at = now
+            elif now - member.stopped_at >= STOPPED_S:
+                yield member

@@ -15,7 +15,7 @@ from time import perf_counter
 
 from whichpool._pools.health import Health
 from whichpool._pools.hearing import Hearing
-from whichpool._pools.overtime import CallLimit
+from whichpool._pools.overtime import CallLimit, StopWatch
 from whichpool._pools.packing import Packer, cannot_be_sent, first_unsendable
 from whichpool._pools.remains import (
     check_sums,
@@ -90,6 +90,7 @@ class Processes:
         self._remaining = remaining
         self._packer = Packer(hub.job)
         self._health = health if health is not None else Health(None, None)
+        self._stop_watch = StopWatch()
         self._limit = CallLimit(timeout_s) if timeout_s is not None else None
         self._feeding = False
         self._width = 1
@@ -179,6 +180,8 @@ class Processes:
             if self._limit is not None:
                 for member, word in self._limit.over(self._roster):
                     self._bury(member, late=word)
+            for member in self._stop_watch.over(self._roster):
+                self._bury(member, stopped=True)
             if self._feeding or self._suspects:  # these are tried in no other place
                 self._give()
 
@@ -363,8 +366,10 @@ class Processes:
 
     # -- deaths --------------------------------------------------------------------------------------------------
 
-    def _bury(self, member: Member, babbled: bool = False, late: int | None = None) -> None:
-        """A worker has ended, or ``babbled``, or is ``late`` with this word on its board, and is ended.
+    def _bury(
+        self, member: Member, babbled: bool = False, late: int | None = None, stopped: bool = False
+    ) -> None:
+        """A worker has ended, or is ended: it ``babbled``, is ``late`` with this word on its board, or was ``stopped``.
 
         What it had in hand and cannot be the cause runs elsewhere.
 
@@ -376,10 +381,10 @@ class Processes:
             return
         self._news = True
         running, handling = worker.running(), worker.handling()
-        if babbled or late is not None:
+        if babbled or late is not None or stopped:
             worker.server.kill(worker.token)
         code = worker.exit_code(LET_GO_S)
-        severed = code is None and not babbled and late is None
+        severed = code is None and not babbled and late is None and not stopped
         if code is None:
             worker.server.kill(worker.token)
             code = worker.exit_code()
@@ -410,7 +415,6 @@ class Processes:
                 if late is not None and self._limit is not None:
                     error = too_long(index, item, self._limit.timeout_s, ended=True)
                 else:
-                    known = self._health.of_the_dead(worker, code)
                     error = died(
                         index,
                         item,
@@ -418,7 +422,8 @@ class Processes:
                         running=index in running,
                         babbled=babbled,
                         severed=severed,
-                        known=known,
+                        stopped=stopped,
+                        known=self._health.of_the_dead(worker, code),
                     )
                 self._hub.put(apart[0], [], error)
             else:

@@ -185,6 +185,7 @@ def died(
     running: bool = True,
     babbled: bool = False,
     severed: bool = False,
+    stopped: bool = False,
     known: str = "",
 ) -> WorkerDied:
     """The failure of the item that a worker was running, or had otherwise in hand, when it ended."""
@@ -200,6 +201,13 @@ def died(
         return WorkerDied(
             f"the worker process that had {which} in hand closed the socket on which it should answer, and was ended. "
             "Something in it closes file descriptors that are not its own.",
+            index,
+            code,
+        )
+    if stopped:
+        return WorkerDied(
+            f"the worker process that had {which} in hand was stopped by a signal (SIGSTOP), did not go on, and was "
+            "ended. Something sends it signals.",
             index,
             code,
         )

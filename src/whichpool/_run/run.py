@@ -116,7 +116,7 @@ class Run:
         self._kept_random: KeptRandom | None = None
         self.aborted = False
         self._over = False
-        self._out_of_time = False
+        self.out_of_time = False
         self._clock: Timekeeper | None = None
         self._report: RunReport | None = None
         self._told_s = 0.0
@@ -131,7 +131,9 @@ class Run:
         self.work.caller = get_ident()
         self.work.open(self)
         if options.by_the_clock or options.retry is not None:
-            self._start_clock()
+            from whichpool._run.limits import start_clock
+
+            self._clock = start_clock(self)
         nested = False
         if options.seed is not None:
             from whichpool._run.inline import KeptRandom, has_turn
@@ -184,40 +186,6 @@ class Run:
         self.governed.start()
         if plan[0] and not self.caller_helps:
             self.overseer.serve(self.governed.serve)
-
-    def _start_clock(self) -> None:
-        """Bring in who sees to time limits and further tries."""
-        from whichpool._pools.overtime import look_every_s
-        from whichpool._run.timekeeper import Timekeeper
-
-        options, work = self.options, self.work
-        self._clock = clock = Timekeeper(work.fail)
-        kept = True
-        if options.timeout is not None:
-            from whichpool._run.patience import Patience
-
-            work.timeout_s = options.timeout
-            kept = clock.every(look_every_s(options.timeout), Patience(self, options.timeout).look)
-        if options.deadline is not None:
-            kept = clock.after(options.deadline, self._time_is_up) and kept
-        if not kept:
-            self.notes.append("time limits are not kept, because no thread could be started")
-        if options.retry is not None:
-            from whichpool._run.again import Again
-
-            work.again = Again(options.retry, work.give_back, self._is_loop, clock)
-
-    def _time_is_up(self) -> None:
-        from whichpool.errors import DeadlineExceeded
-
-        if self.work.is_open():
-            self._out_of_time = True
-            self.work.fail(
-                DeadlineExceeded(
-                    f"deadline={self.options.deadline:g} s is over, and {self.work.done} items are done; "
-                    "whichpool.salvage has their results, as far as they are without a gap"
-                )
-            )
 
     def fixed_plan(self, wish: PlanWish) -> tuple[int, int]:
         """The two numbers that a wish other than "auto" stands for."""
@@ -309,7 +277,7 @@ class Run:
         if runner is None:
             if not self.inline_open and not self.work.has_local:
                 return False
-            self.runner = runner = self.undisturbed(lambda: Runner(self.work, self.profile, self._is_loop))
+            self.runner = runner = self.undisturbed(lambda: Runner(self.work, self.profile, self.is_loop))
             self.runners.append(runner)
         work, helped = self.work, False
         while True:
@@ -367,12 +335,13 @@ class Run:
         assert self.runner is not None
         return self.work.streak(STREAK, self.runner.call, self.runner.timed)
 
-    def _is_loop(self) -> bool:
+    def is_loop(self) -> bool:
+        """Whether the plan in force runs one item after the other, in this process."""
         return self.plan == LOOP
 
     def new_runner(self) -> Runner:
         """For a thread of a pool."""
-        runner = Runner(self.work, self.profile, self._is_loop)
+        runner = Runner(self.work, self.profile, self.is_loop)
         self.runners.append(runner)
         return runner
 
@@ -401,7 +370,7 @@ class Run:
         if self._over:
             return
         self._over = True
-        if self._out_of_time:
+        if self.out_of_time:
             self._drop(None)
             return
         try:
