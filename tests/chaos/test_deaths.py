@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 
@@ -25,8 +26,9 @@ ENDS = {
     "exits_well": (0, "exit code 0"),
     "exits_from_a_thread": (5, "exit code 5"),
     "leaves_a_child_that_lives_on": (-signal.SIGKILL, "SIGKILL"),
-    "closes_all_descriptors": (1, "sent back"),
-    "another_file_takes_the_place_of_the_socket": (1, "sent back"),
+    # The worker's main thread may see it while the item still runs, on another thread.
+    "closes_all_descriptors": (1, "sent back|ran item"),
+    "another_file_takes_the_place_of_the_socket": (1, "sent back|ran item"),
     "writes_garbage_to_the_socket": (-signal.SIGKILL, "wrote to the socket"),
 }
 
@@ -45,7 +47,7 @@ def test_the_item_and_why(how, plan):
             assert time.monotonic() - began < work.CHILD_S, "the worker's child was waited for"
         assert (error.index, error.exitcode) == (AT, code)
         assert f"item {AT} " in str(error)
-        assert words in str(error)
+        assert re.search(words, str(error))
         assert pool.map(abs, range(-5, 0)) == [5, 4, 3, 2, 1]
 
 

@@ -66,9 +66,10 @@ def test_two_keys(script, plan):
             what = (pause_s, between_s, out, err, process.returncode)
             # Where the keys come after the call, what the interpreter's own end says of them is Python's.
             assert "leaked" not in err, what
-            assert "whichpool" not in err.split("Exception ignored")[-1] or "Exception ignored" not in err, (
-                what
-            )
+            # A key that comes just as a function of whichpool's is entered at the end, or in the callback of a weak
+            # reference, is told by Python as an exception that it ignored: it must be the key, and nothing else.
+            for ignored in err.split("Exception ignored")[1:]:
+                assert "whichpool" not in ignored or "KeyboardInterrupt" in ignored, what
             if "." not in out:
                 assert err == "" or "KeyboardInterrupt" in err, what
             else:

@@ -482,3 +482,37 @@ def test_many_threads_take_and_put_everything_once():
     assert not any(thread.is_alive() for thread in threads)
     assert work.sink.values == list(range(n))
     assert sorted(seen) == list(range(n))
+
+
+def test_who_waited_for_the_iterable_while_a_feeder_took_it_all_does_not_end_the_run():
+    """A thread of a pool waits for the iterable; then worker processes are fed from it, to its end."""
+    go_on, waits = threading.Event(), threading.Event()
+
+    def slowly():
+        yield 0
+        waits.set()
+        assert go_on.wait(30)
+        yield 1
+        yield 2
+
+    work = Work(Job(str), slowly(), None, ListSink([]))
+    first = work.take(1)
+    work.put(first, ["0"])
+    got = []
+    pulls = threading.Thread(target=lambda: got.append(work.take(1)))
+    pulls.start()  # holds the iterable
+    assert waits.wait(30)
+    also = threading.Thread(target=lambda: got.append(work.take(1)))
+    also.start()  # waits for it, and finds that a feeder has come
+    fed = [work.take_without_waiting(5)]
+    go_on.set()
+    pulls.join(30)
+    also.join(30)
+    signal = Signal()
+    while work.is_open():
+        for batch in [each for each in [*got, *fed] if each is not None]:
+            work.put(batch, [str(item) for item in batch.items])
+        got, fed = [], [work.take_without_waiting(5)]
+        if fed == [None] and work.park(signal):
+            signal.wait(0.05)
+    assert work.sink.values == ["0", "1", "2"]

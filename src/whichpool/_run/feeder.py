@@ -38,6 +38,13 @@ class Feeder:
         self._ended = False
         self._hungry = False
         self._signal = Signal()
+
+    def start(self) -> None:
+        """Begin to take.
+
+        Raises:
+            RuntimeError: The system starts no more threads.
+        """
         threading.Thread(target=self._main, name="whichpool-feeder", daemon=True).start()
 
     def take(self, most: int, batch: int) -> list[Any]:

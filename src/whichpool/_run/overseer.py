@@ -6,6 +6,8 @@ callbacks), which may ask which thread it is on, goes on as a proper one.
 
 from __future__ import annotations
 
+import atexit
+import os
 from _thread import allocate_lock, start_new_thread
 from sys import version_info
 
@@ -19,6 +21,25 @@ if TYPE_CHECKING:
     from whichpool._run.run import Run
 
 __all__ = ["Overseer"]
+
+
+# An aborted run waits so long for a thread that only listens, and so does the end of the program: it has been told to
+# end, and is about to. Seconds.
+GOING_S = 0.2
+
+_running: set[Overseer] = set()
+
+
+def _wait_for_all() -> None:
+    """At the end of the program: CPython 3.12 can crash if a thread comes to its own end while it is torn down."""
+    for overseer in list(_running):
+        overseer.stop(GOING_S)
+        overseer.wait(GOING_S)
+
+
+atexit.register(_wait_for_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_running.clear)
 
 
 class Overseer:
@@ -40,9 +61,11 @@ class Overseer:
         if version_info < (3, 13):
             # Imported on another thread, it would take that for the program's main thread.
             import threading  # noqa: F401
+        _running.add(self)
         try:
             start_new_thread(self._listen, ())
         except RuntimeError as error:  # a limit was reached, or the interpreter is ending
+            _running.discard(self)
             self._ended = None
             self._run.notes.append(f"nothing was measured, because no thread could be started: {error}")
 
@@ -83,8 +106,13 @@ class Overseer:
                 self._main(govern)
         else:
             self._run.profile.heart.rest()
-            if self._ended is not None:
-                self._ended.set()
+            self._end()
+
+    def _end(self) -> None:
+        """The last that the thread does."""
+        _running.discard(self)
+        if self._ended is not None:
+            self._ended.set()
 
     def _go_on_as_thread(self, what: Callable[[], object]) -> None:
         import threading
@@ -105,8 +133,7 @@ class Overseer:
                 elif run.open_ended:
                     run.stop_crew()  # nobody may be waiting who would do it
             finally:
-                if self._ended is not None:
-                    self._ended.set()
+                self._end()
 
     def _govern(self, quick: QuickSwitching) -> None:
         from whichpool._run.listen import wake
@@ -124,6 +151,11 @@ class Overseer:
         finally:
             quick.end()
 
+    def wait(self, most_s: float) -> None:
+        """Until it has ended, or so long."""
+        if self._ended is not None and self in _running:
+            self._ended.wait(most_s)
+
     def stop(self, wait_s: float) -> bool:
         """Have it end, and wait so long for that, or until it has if below 0; returns whether it has."""
         ended, run = self._ended, self._run
@@ -132,7 +164,10 @@ class Overseer:
         run.stop_signal.set()
         with self.acting:
             if run.crew is None and run.threads is None:
-                return True  # it has brought in nobody, and will not any more: it ends by itself
+                # It has brought in nobody, and will not any more: it ends by itself.
+                if wait_s >= 0:
+                    self.wait(min(wait_s, GOING_S))
+                return True
         crew = run.crew
         if crew is not None:
             crew.wake()

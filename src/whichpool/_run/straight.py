@@ -62,6 +62,8 @@ class Straight:
                 yield item
 
         with self._pull_lock:
+            if self._feeder is not None:  # it came, and has taken all, while the lock was waited for
+                return 0
             try:
                 values.extend(map(call, noted()))
             except BaseException as raised:
@@ -97,7 +99,13 @@ class Straight:
         of_items, item = True, None
         with self._pull_lock:
             with self._lock:
-                if self._running or self._returned or self._local or self.sink.waiting:
+                if (
+                    self._feeder is not None
+                    or self._running
+                    or self._returned
+                    or self._local
+                    or self.sink.waiting
+                ):
                     return
             try:
                 run = timed

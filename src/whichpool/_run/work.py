@@ -91,11 +91,13 @@ class Work(Straight):
 
     def take(self, most: int) -> Batch | None:
         """See `Hub.take`."""
-        if self._feeder is not None:
+        if self._is_fed():
             return self._take_fed(most)
         if self.length is None:
             most = 1  # the next one may take its time, or wait for what comes of this one
         with self._pull_lock:
+            if self._is_fed():  # the feeder came, and has taken all, while the lock was waited for
+                return self._take_fed(most)
             with self._lock:
                 if self.closed or self.finished:
                     return None
@@ -138,11 +140,16 @@ class Work(Straight):
         if self._feeder is None:
             from whichpool._run.feeder import Feeder
 
+            self._feeder = Feeder(self._items, self._pull_lock, self.is_open, self._fed_news)
             try:
-                self._feeder = Feeder(self._items, self._pull_lock, self.is_open, self._fed_news)
+                self._feeder.start()  # it is known to be there before it takes anything
             except RuntimeError:  # the system starts no more threads: then this one waits for the iterable
+                self._feeder = None
                 return self.take(most)
         return self._take_fed(most)
+
+    def _is_fed(self) -> bool:
+        return self._feeder is not None
 
     def _take_fed(self, most: int) -> Batch | None:
         with self._lock:
