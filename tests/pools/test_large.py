@@ -154,8 +154,8 @@ def test_memory_is_flat_over_thousands_of_calls(new_workers):
         for _ in range(50):
             assert pool.map(work.plus_one, [item])[0][-1] == 4
         most.append(shared_bytes())
-    assert max(most[1:]) <= most[0] + 4 * MB, most
-    assert max(most) < 200 * MB, most
+    # How much depends on how far the consumer is behind, 64 MB at the most (`pace.LOOK_AHEAD_BYTES`); 10,000 MB went by.
+    assert max(most) < 100 * MB, most
 
 
 def test_memory_of_a_burst_is_given_back_when_the_worker_is_idle(new_workers, condition, monkeypatch):
