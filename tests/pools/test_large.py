@@ -154,7 +154,7 @@ def test_memory_is_flat_over_thousands_of_calls(new_workers):
         for _ in range(50):
             assert pool.map(work.plus_one, [item])[0][-1] == 4
         most.append(shared_bytes())
-    # How much depends on how far the consumer is behind, 64 MB at the most (`pace.LOOK_AHEAD_BYTES`); 10,000 MB went by.
+    # How much depends on how far the consumer is behind: 64 MB at the most (`LOOK_AHEAD_BYTES`); 10,000 MB went by.
     assert max(most) < 100 * MB, most
 
 
