@@ -29,6 +29,16 @@ class Lines:
         return x
 
 
+class WholeLines(Lines):
+    """Prints the same, each line in one piece: what one thread prints in parts, another's line may cut, as ever."""
+
+    def __call__(self, x):
+        for line in range(self.lines):
+            sys.stdout.write(f"{x}:{line}:{'abc' * 100}\n")
+            sys.stderr.write(f"err {x} {line}\n")
+        return x
+
+
 def print_pid(x):
     print("pid", os.getpid())
     time.sleep(0.001)

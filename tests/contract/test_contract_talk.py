@@ -28,9 +28,11 @@ def crew(request):
 # --- printing -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plan", [*CREWS, "auto"], ids=str)
-def test_lines_of_all_workers_arrive_whole(plan, capsys):
-    whichpool.map(work.Lines(500), range(12), plan=plan)
+@pytest.mark.parametrize(
+    ("plan", "lines"), [*((crew, work.Lines) for crew in CREWS), ("auto", work.WholeLines)], ids=str
+)
+def test_lines_of_all_workers_arrive_whole(plan, lines, capsys):
+    whichpool.map(lines(500), range(12), plan=plan)
     said = capsys.readouterr()
     lines = said.out.splitlines()
     assert sorted(lines) == sorted(f"{x}:{line}:{'abc' * 100}" for x in range(12) for line in range(500))
