@@ -1,0 +1,94 @@
+"""Servers for the tests of downloads: one of their own, and nginx."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import random
+import ssl
+
+import pytest
+from hostile import Hostile
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch, tmp_path):
+    """Proxies, netrc and certificates of whoever runs the tests are not asked."""
+    for name in [*os.environ]:
+        if name.lower().endswith("_proxy") or name in {"SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"}:
+            monkeypatch.delenv(name)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def server():
+    """A server on 127.0.0.1 that does what it is told."""
+    with Hostile() as server:
+        yield server
+
+
+@pytest.fixture
+def servers():
+    """Makes further ones: ``servers(host="127.0.0.2")``, ``servers(tls=context)``."""
+    with contextlib.ExitStack() as stack:
+        yield lambda **how: stack.enter_context(Hostile(**how))
+
+
+class Authority:
+    """A certificate authority of the tests' own, and certificates of it."""
+
+    def __init__(self, folder):
+        import trustme
+
+        self._ca, self._other = trustme.CA(), trustme.CA()
+        self.bundle = folder / "ca.pem"
+        """Trust in it: for ``ca_bundle``."""
+        self._ca.cert_pem.write_to_path(str(self.bundle))
+        self.client = folder / "client.pem"
+        self._ca.issue_cert("client@example.org").private_key_and_cert_chain_pem.write_to_path(
+            str(self.client)
+        )
+
+    def _context(self, certificate, *, asks=False):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+        if asks:
+            self._ca.configure_trust(context)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def good(self, *, asks=False):
+        """For 127.0.0.1 and localhost; ``asks``: only clients with a certificate are let in."""
+        return self._context(self._ca.issue_cert("127.0.0.1", "localhost"), asks=asks)
+
+    def wrong_name(self):
+        return self._context(self._ca.issue_cert("elsewhere.example"))
+
+    def expired(self):
+        now = datetime.datetime.now(datetime.UTC)
+        day = datetime.timedelta(days=1)
+        return self._context(self._ca.issue_cert("127.0.0.1", not_before=now - 30 * day, not_after=now - day))
+
+    def self_signed(self):
+        """Of an authority that nobody knows."""
+        return self._context(self._other.issue_cert("127.0.0.1"))
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def noise():
+    """``noise(bytes)``: content without a pattern, so that a byte in a wrong place shows; the same each time."""
+    made = {}
+
+    def noise(size, seed=0):
+        if (size, seed) not in made:
+            made[size, seed] = random.Random(seed).randbytes(size)
+        return made[size, seed]
+
+    return noise
