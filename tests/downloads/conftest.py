@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gzip
 import os
 import random
 import ssl
 
 import pytest
 from hostile import Hostile
+from real_nginx import LARGE_BYTES, SMALL_FILES, Nginx, find_nginx
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +52,9 @@ class Authority:
         self._ca.issue_cert("client@example.org").private_key_and_cert_chain_pem.write_to_path(
             str(self.client)
         )
+
+        self.pem = self._ca.issue_cert("127.0.0.1", "localhost").private_key_and_cert_chain_pem.bytes()
+        """A key and a certificate for 127.0.0.1 and localhost."""
 
     def _context(self, certificate, *, asks=False):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -92,3 +97,26 @@ def noise():
         return made[size, seed]
 
     return noise
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory, authority, noise):
+    """nginx with 300 small files and one of 64 MB."""
+    program = find_nginx()
+    if program is None:
+        pytest.skip("nginx is not installed (Debian: nginx-light)")
+    nginx = Nginx(program, tmp_path_factory.mktemp("nginx"), authority.pem)
+    try:
+        for n in range(SMALL_FILES):
+            (nginx.root / "small" / f"{n:04}.bin").write_bytes(noise(100 + 37 * n, seed=n))
+        block = noise(1_000_000)
+        with open(nginx.root / "large.bin", "wb") as file:
+            for n in range(LARGE_BYTES // len(block)):
+                file.write(n.to_bytes(8, "big") + block[8:])
+        (nginx.root / "packed").mkdir()
+        text = b"plain text, many times over\n" * 1_000
+        (nginx.root / "packed" / "text.txt").write_bytes(text)
+        (nginx.root / "packed" / "text.txt.gz").write_bytes(gzip.compress(text))
+        yield nginx
+    finally:
+        nginx.stop()
