@@ -57,6 +57,8 @@ PIECES = st.lists(
 @example("<\u0338.txt")
 @example("x" * 300 + ".part")
 @example("con .txt")
+@example("con" + " " * 300 + "x.txt")
+@example("nul." + "é" * 150)
 @example("𐀀" * 100 + ".jpeg")
 @given(PIECES)
 def test_a_safe_name_stays_inside_and_is_the_same_again(

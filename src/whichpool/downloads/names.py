@@ -191,11 +191,15 @@ class Names:
 
 def _part(text: str) -> str:
     """One part, safe; empty if nothing is left of it."""
-    text = _REPLACED.sub("_", normalize("NFC", _REMOVED.sub("", text)))
-    text = _cut(*_split(_ends(text)))
-    if _DEVICE.match(text):
-        text = "_" + text
-    return _OWN.sub(lambda found: "_" + found[1] if found[1].lower() == "part" else ".part_journal", text)
+    text, before = _REPLACED.sub("_", normalize("NFC", _REMOVED.sub("", text))), ""
+    # What is cut off may leave a device, and a `_` in front may be one byte too many: until nothing is left to do.
+    while text != before:
+        before = text
+        text = _cut(*_split(_ends(text)))
+        if _DEVICE.match(text):
+            text = "_" + text
+        text = _OWN.sub(lambda found: "_part" if found[1].lower() == "part" else ".part_journal", text)
+    return text
 
 
 def _ends(text: str) -> str:
