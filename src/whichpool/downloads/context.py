@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import whichpool
@@ -14,7 +15,7 @@ from whichpool.downloads.failures import DownloadFailed
 from whichpool.downloads.folder import Folder
 from whichpool.downloads.names import Names
 from whichpool.downloads.rate import Rate
-from whichpool.downloads.records import Settings
+from whichpool.downloads.records import Receipt, Settings
 
 if TYPE_CHECKING:
     from whichpool.downloads.transport import Transport
@@ -37,7 +38,14 @@ class Context:
         full: The failure that showed that nothing more fits; nothing new is begun then.
     """
 
-    def __init__(self, folder: Folder, transport: Transport, settings: Settings, board: Board) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        transport: Transport,
+        settings: Settings,
+        board: Board,
+        on_event: Callable[[Mapping[str, Any]], object] | None = None,
+    ) -> None:
         self.folder = folder
         self.transport = transport
         self.settings = settings
@@ -54,6 +62,19 @@ class Context:
         self._tries = 0
         self._pools: dict[str, whichpool.Pool] = {}
         self._closed = False
+        self._on_event = on_event
+
+    def tell(self, event: str, **what: Any) -> None:
+        """Let whoever wants to know hear of it."""
+        if self._on_event is not None:
+            self._on_event({"event": event, **what})
+
+    def ended(self, receipt: Receipt) -> None:
+        """One request is done with, and this is what is given to the caller."""
+        if receipt.outcome != "fetched":
+            self.board.note(receipt.outcome, receipt.bytes)
+        if self._on_event is not None:
+            self.tell("end", **{key: value for key, value in asdict(receipt).items() if value is not None})
 
     def check(self) -> None:
         """Raise `Stopped` if the call is being ended."""

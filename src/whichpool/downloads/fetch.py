@@ -1,4 +1,4 @@
-"""One file, one try: what is there of it, what is missing, whether that is of the same version, and whether all is right.
+"""One file, one try: what is there, what is missing, is that of the same version, is all of it right?
 
     job ─> is it there?  ─> what did an earlier try leave? ─> ask ─> read, write, hash ─> check ─> its name ─> receipt
              unchanged          NAME.part + journal            │ 206 that fits: go on      200: from the start
@@ -7,8 +7,9 @@
 A try that fails raises; what it has brought is in the part, if it can be gone on with.
 
 Connections of one file beyond the first come from a pool of their own, and only while the host has fewer than
-`Settings.per_host` in use here. No thread waits for another connection while it holds one: the first reads to the end of
-what it has, lets go, and only then waits for the others. So a connection that is waited for is held by one who goes on.
+`Settings.per_host` in use here. No thread waits for another connection while it holds one: the first reads to the end
+of what it has, lets go, and only then waits for the others. So a connection that is waited for is held by one who goes
+on.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ from whichpool.downloads.transfer import Transfer, fits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from whichpool.downloads.board import Entry
     from whichpool.downloads.context import Context
 
 __all__ = ["Fetcher"]
@@ -56,7 +56,8 @@ class Fetcher:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def __call__(self, job: Job) -> Receipt:
+    def __call__(self, job: Job) -> tuple[int, Receipt]:
+        """The job's place in the input, and what became of it."""
         context = self._context
         context.check()
         job.begin()
@@ -65,14 +66,23 @@ class Fetcher:
         try:
             if context.full is not None:
                 raise DiskFailed(f"{job.name}: not begun, since there is no room any more ({context.full})")
-            return self._try(job)
+            return job.number, self._try(job)
         except DownloadFailed as failure:
             if is_full(failure):
                 context.full = failure
             if not failure.url:
                 failure.url = bare_url(job.url)
             if isinstance(failure, DiskFailed) or not job.failed(failure):
-                return job.failure(failure)
+                return job.number, job.failure(failure)
+            if job.attempts <= context.settings.retries:
+                context.tell(
+                    "again",
+                    url=bare_url(job.request.url),
+                    attempts=job.attempts,
+                    failure=failure.kind,
+                    status=failure.status,
+                    message=str(failure),
+                )
             raise
         finally:
             context.leave(host)
@@ -291,7 +301,9 @@ class _File:
         names = dict.fromkeys((*filter(None, [context.settings.digest]), *given, *told))
         apart = done > 0 or (total is not None and total >= APART_BYTES)
         hashing = Hashing(part, names, context.later if apart else None)
-        entry = context.board.begin(job.name, total, done, url=bare_url(job.url))
+        shown = bare_url(job.url)
+        entry = context.board.begin(job.name, total, done, url=shown)
+        context.tell("begin", url=shown, name=job.name, total=total, done=done)
         reservation = None
         try:
             if total is not None and total > done:

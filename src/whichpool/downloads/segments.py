@@ -15,7 +15,7 @@ from time import monotonic
 __all__ = ["Division", "Growth", "Span"]
 
 FIRST_LOOK_S = 1.0
-"""One connection alone has run for so long before a second one is tried: most are past their slow start then. A guess."""
+"""One connection alone has run for so long before a second one is tried: most are past their slow start. A guess."""
 WINDOW_S = 1.0
 """Seconds over which the rate is taken with so many connections. A guess."""
 GAIN = 1.15
