@@ -41,7 +41,7 @@ transfer.CHUNK_BYTES = 2_048
 
 
 def die_at(count):
-    """The process is killed just before its ``count``-th call of any of these, or, counted apart, just after it."""
+    """The process is killed just before its ``count``-th call of any of these, so just after the one before."""
     left = [count]
 
     def counted(real):
@@ -49,11 +49,7 @@ def die_at(count):
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
-            value = real(*args, **kwargs)
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return value
+            return real(*args, **kwargs)
 
         return call
 

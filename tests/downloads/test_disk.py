@@ -62,17 +62,14 @@ def test_free_space_is_looked_at_anew(disk):
     ("number", "says"),
     [
         (errno.ENOSPC, "full"), (errno.EDQUOT, "quota"), (errno.EACCES, "not allowed"), (errno.EROFS, "only be read"),
-        (errno.EIO, "error"), (errno.ENAMETOOLONG, "too long"), (errno.EISDIR, "folder"), (errno.ELOOP, "symbolic link"),
+        (errno.EIO, "error"), (errno.ENAMETOOLONG, "too long"), (errno.EISDIR, "folder"), (errno.ELOOP, "link"),
         (errno.EMFILE, "ulimit"), (errno.EXDEV, os.strerror(errno.EXDEV)),
     ],
 )  # fmt: skip
 def test_failures_in_words(number, says):
-    try:
-        raise OSError(number, os.strerror(number))
-    except OSError as error:
-        try:
-            raise disk_failed(error, "a/b.part") from error
-        except DiskFailed as failure:
-            assert str(failure).startswith("a/b.part: ")
-            assert says in str(failure)
-            assert is_full(failure) == (number in (errno.ENOSPC, errno.EDQUOT))
+    cause = OSError(number, os.strerror(number))
+    failure = disk_failed(cause, "a/b.part")
+    failure.__cause__ = cause
+    assert str(failure).startswith("a/b.part: ")
+    assert says in str(failure)
+    assert is_full(failure) == (number in (errno.ENOSPC, errno.EDQUOT))

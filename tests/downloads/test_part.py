@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -55,9 +56,7 @@ def test_ranges_are_a_set_of_bytes(pairs):
         model |= set(range(first, end))
     found = list(ranges)
     assert {at for first, end in found for at in range(first, end)} == model
-    assert all(
-        end < after for (_, end), (after, _) in zip(found, found[1:], strict=False)
-    )  # with gaps between
+    assert all(end < after for (_, end), (after, _) in pairwise(found))  # with gaps between
     assert ranges.size == len(model)
     assert ranges.front == next(at for at in range(100) if at not in model)
     missing = {at for first, end in ranges.missing(40) for at in range(first, end)}

@@ -96,7 +96,7 @@ def test_books_go_when_the_receipt_is_given(site, tmp_path, monkeypatch):
 
 
 def test_an_entry_that_is_none_is_the_caller_s(site, tmp_path):
-    with pytest.raises(ValueError, match="no scheme|no URL"):
+    with pytest.raises(ValueError, match="no scheme"):
         whichpool.download([*many(site, 2), "www.example.org/x"], tmp_path)
 
 
