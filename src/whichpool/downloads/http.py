@@ -6,7 +6,7 @@ import http.client
 import ssl
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Never
 from urllib.parse import urljoin
 
@@ -14,7 +14,7 @@ import urllib3
 from urllib3.util import parse_url
 
 from whichpool import __version__
-from whichpool.downloads.answer import Answer, Body, retry_after
+from whichpool.downloads.answer import Answer, Body, content_length, content_range, retry_after
 from whichpool.downloads.connect import Stale, Ways, manager
 from whichpool.downloads.failures import (
     BadRedirect,
@@ -43,8 +43,8 @@ DRAINED_BYTES = 16 * 1024
 """Bodies of errors and redirects up to this are read, to keep the connection; past it a new connection costs less."""
 
 STALE_TRIES = 3
-"""Of a request whose connection turned out closed. The second is on a new connection, unless another thread put a kept one back
-at that moment."""
+"""Of a request whose connection turned out closed. The second is on a new connection, unless another thread put a kept
+one back at that moment."""
 
 OURS = frozenset(
     {
@@ -213,9 +213,9 @@ class Http:
         sent["Accept-Encoding"] = "identity"
         sent.update(asked)
         if "authorization" not in names:
-            value = basic(*user) if user else self._secrets.authorization(target.host, redirected=redirected)
-            if value is not None:
-                sent["Authorization"] = value
+            who = basic(*user) if user else self._secrets.authorization(target.host, redirected=redirected)
+            if who is not None:
+                sent["Authorization"] = who
         if cookie is not None and "cookie" not in names:
             sent["Cookie"] = cookie
         return sent
@@ -298,16 +298,16 @@ class Http:
             raise Broken("the server closes each connection before it answers")
         reply: Reply = response.reply  # type: ignore[attr-defined]
 
+        held: list[urllib3.BaseHTTPResponse] = [response]
+
         def done(reusable: bool) -> None:
-            nonlocal response
-            held, response = response, None  # type: ignore[assignment]
-            if held is None:
-                return
-            if reusable:
-                reply.close()
-            else:
-                held.close()  # type: ignore[unreachable]
-            held.release_conn()
+            if held:
+                mine = held.pop()
+                if reusable:
+                    reply.close()
+                else:
+                    mine.close()
+                mine.release_conn()
 
         try:
             told = reply.told()
@@ -377,23 +377,19 @@ def _proxy_parts(proxy: str) -> tuple[str, str | None]:
     return bare, basic(*user) if user else None
 
 
-def _body(reply: Reply, told: Mapping[str, str], done: object) -> Body:
-    from whichpool.downloads.answer import content_length
-
+def _body(reply: Reply, told: Mapping[str, str], done: Callable[[bool], None]) -> Body:
     if reply.empty:
-        return Empty(done)  # type: ignore[arg-type]
+        return Empty(done)
     if reply.chunked:
-        return Chunked(reply.wire, done, _span(reply, told))  # type: ignore[arg-type]
+        return Chunked(reply.wire, done, _span(reply, told))
     length = content_length(told)
     if length is None:
-        return UntilClosed(reply.wire, done, _span(reply, told))  # type: ignore[arg-type]
-    return Counted(reply.wire, done, length)  # type: ignore[arg-type]
+        return UntilClosed(reply.wire, done, _span(reply, told))
+    return Counted(reply.wire, done, length)
 
 
 def _span(reply: Reply, told: Mapping[str, str]) -> int | None:
-    """The bytes that a 206 without Content-Length has, by its Content-Range. What is wrong with that, `Answer` tells."""
-    from whichpool.downloads.answer import content_range
-
+    """The bytes of a 206 without Content-Length, by its Content-Range. What is wrong with that, `Answer` tells."""
     if reply.status != 206:
         return None
     try:

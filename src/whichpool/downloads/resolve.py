@@ -17,8 +17,8 @@ Address = tuple[int, tuple[object, ...]]
 """A family and what a socket of it is connected to."""
 
 KEPT_S = 60.0
-"""Seconds that an answer is used for. The lifetime that the server gave is not known (`getaddrinfo` does not tell); a minute
-is what short ones have, and is what browsers use."""
+"""Seconds that an answer is used for. The lifetime that the server gave is not known (`getaddrinfo` does not tell); a
+minute is what short ones have, and what browsers take."""
 
 FAILED_KEPT_S = 5.0
 """Seconds that "no such host" is remembered: ten thousand URLs of a host that is not there are one lookup. A guess."""

@@ -1,4 +1,4 @@
-"""What authenticates: from the URL, netrc, the settings and cookies; for which host; and how it is kept out of sight."""
+"""What authenticates: from the URL, netrc, the settings and cookies; to whom; and how it is kept out of sight."""
 
 from __future__ import annotations
 

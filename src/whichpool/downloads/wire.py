@@ -1,8 +1,8 @@
 """One answer on a connection: its head within a time and a size, its body in one of the three framings of HTTP/1.1.
 
-`http.client` reads heads line by line with a timeout for each read, and bodies through a buffer. Here a head must be whole within one
-time however slowly it drips, a body must bring so many bytes in so many seconds, and its bytes go from the socket to the
-caller without a copy between. What is no HTTP is an error, never a guess.
+`http.client` reads heads line by line with a timeout for each read, and bodies through a buffer. Here a head must be
+whole within one time however slowly it drips, a body must bring so many bytes in so many seconds, and its bytes go from
+the socket to the caller without a copy between. What is no HTTP is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from whichpool.downloads.failures import Broken, TimedOut
 __all__ = ["Chunked", "Counted", "Empty", "Reply", "UntilClosed", "Wire"]
 
 MOST_HEAD_BYTES = 256 * 1024
-"""Of one answer's head. nginx sends 32 kB at the most by default, curl takes 300 kB; the limits of `http.client` (100 headers of
-64 kB) would be 6.5 MB for each connection."""
+"""Of one answer's head. nginx sends 32 kB at the most by default, curl takes 300 kB; the limits of `http.client` (100
+headers of 64 kB) would be 6.5 MB for each connection."""
 
 MOST_HEADERS = 200
 """Headers in one head; a guess with room: answers with fifty are rare."""
@@ -51,7 +51,7 @@ class Wire:
         self._timeout_s = -1.0  # what the socket has; unknown
         self._waited_s = 0.0
         self._got = 0
-        self._tls = not type(sock) is socket.socket  # noqa: E721  # SSLSocket is a subclass
+        self._tls = type(sock) is not socket.socket  # an SSLSocket is one as well
         self.rest = b""
         """What came and was not asked for yet."""
         self.any = False
@@ -252,7 +252,7 @@ class Empty:
 
 
 class _Framed:
-    """A body that holds a connection until it is read or closed; ``done(reusable)`` lets go of it, the first time only."""
+    """A body that holds a connection until it is read or closed; ``done(reusable)`` lets go of it, once."""
 
     def __init__(self, wire: Wire, done: Callable[[bool], None]) -> None:
         self._wire = wire
