@@ -14,7 +14,7 @@ import urllib3
 from urllib3.util import parse_url
 
 from whichpool import __version__
-from whichpool.downloads.answer import Answer, Body, content_length, content_range, retry_after
+from whichpool.downloads.answer import Answer, Body, content_range, retry_after
 from whichpool.downloads.connect import Stale, Ways, manager
 from whichpool.downloads.failures import (
     BadRedirect,
@@ -171,7 +171,8 @@ class Http:
                     raise BadRedirect("it is redirected in a circle")
                 seen.add((target.url, cookie))
                 sent = self._sent(target, given, asked, user, cookie, redirected)
-                reply, body, told = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
+                reply, body = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
+                told = reply.told
                 if "set-cookie" in told:
                     self._cookies.take(target.url, reply.headers)
                 if reply.status in (200, 206, 304, 416):
@@ -264,7 +265,7 @@ class Http:
 
     def _exchange(
         self, method: str, target: Target, sent: Mapping[str, str], wait_s: float | None, *, with_cert: bool
-    ) -> tuple[Reply, Body, dict[str, str]]:
+    ) -> tuple[Reply, Body]:
         proxy = self._proxy_for(target)
         pools = self._manager(proxy, with_cert)
         pool = pools.connection_from_host(target.host, target.port, target.scheme)
@@ -310,8 +311,7 @@ class Http:
                 mine.release_conn()
 
         try:
-            told = reply.told()
-            return reply, _body(reply, told, done), told
+            return reply, _body(reply, done)
         except BaseException:
             done(False)
             raise
@@ -377,23 +377,22 @@ def _proxy_parts(proxy: str) -> tuple[str, str | None]:
     return bare, basic(*user) if user else None
 
 
-def _body(reply: Reply, told: Mapping[str, str], done: Callable[[bool], None]) -> Body:
+def _body(reply: Reply, done: Callable[[bool], None]) -> Body:
     if reply.empty:
         return Empty(done)
     if reply.chunked:
-        return Chunked(reply.wire, done, _span(reply, told))
-    length = content_length(told)
-    if length is None:
-        return UntilClosed(reply.wire, done, _span(reply, told))
-    return Counted(reply.wire, done, length)
+        return Chunked(reply.wire, done, _span(reply))
+    if reply.length is None:
+        return UntilClosed(reply.wire, done, _span(reply))
+    return Counted(reply.wire, done, reply.length)
 
 
-def _span(reply: Reply, told: Mapping[str, str]) -> int | None:
+def _span(reply: Reply) -> int | None:
     """The bytes of a 206 without Content-Length, by its Content-Range. What is wrong with that, `Answer` tells."""
     if reply.status != 206:
         return None
     try:
-        first, last, _ = content_range(told.get("content-range", ""))
+        first, last, _ = content_range(reply.told.get("content-range", ""))
     except ValueError:
         return None
     return None if first is None or last is None else last - first + 1

@@ -167,10 +167,16 @@ class Cookies:
         self._any = False
         if path is not None:
             try:
-                self._jar.load(str(path), ignore_discard=True)
+                self._jar.load(str(path), ignore_discard=True, ignore_expires=True)
             except http.cookiejar.LoadError:
                 # Its text has the line that it could not read.
                 raise ValueError(f"{path} is no cookies file in Netscape's format") from None
+            for cookie in self._jar:
+                if (
+                    cookie.expires == 0
+                ):  # how curl and browsers' extensions write "until the end of the session"
+                    cookie.expires, cookie.discard = None, True
+            self._jar.clear_expired_cookies()
             self._any = True
 
     def __repr__(self) -> str:

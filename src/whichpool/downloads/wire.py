@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Callable
 
+from whichpool.downloads.answer import content_length
 from whichpool.downloads.failures import Broken, TimedOut
 
 __all__ = ["Chunked", "Counted", "Empty", "Reply", "UntilClosed", "Wire"]
@@ -177,6 +178,8 @@ class Reply(http.client.HTTPResponse):
         self.chunked = False
         self.chunk_left = None
         self.length: int | None = None
+        self.told: dict[str, str] = {}
+        """The headers by lower-case name."""
         self.will_close = True
 
     def begin(self) -> None:
@@ -198,21 +201,15 @@ class Reply(http.client.HTTPResponse):
         self.chunked = coding == "chunked"
         connection = self.headers.get("connection", "").lower()
         self.will_close = "close" in connection or (self.version == 10 and "keep-alive" not in connection)
-        if not self.chunked and "content-length" not in self.headers and not self.empty:
+        self.told = _joined(self.headers)
+        self.length = content_length(self.told)
+        if not self.chunked and self.length is None and not self.empty:
             self.will_close = True
 
     @property
     def empty(self) -> bool:
         """Whether there is no body whatever the headers say (RFC 9112, 6.3)."""
         return self._method == "HEAD" or self.status in (204, 304) or self.status < 200
-
-    def told(self) -> dict[str, str]:
-        """The headers by lower-case name; several of one name joined."""
-        found: dict[str, str] = {}
-        for name, value in self.headers.items():
-            name = name.lower()
-            found[name] = f"{found[name]}, {value}" if name in found else value
-        return found
 
 
 def _headers(lines: list[bytes]) -> http.client.HTTPMessage:
@@ -233,6 +230,15 @@ def _headers(lines: list[bytes]) -> http.client.HTTPMessage:
     for name, value in pairs:
         message[name] = value
     return message
+
+
+def _joined(headers: http.client.HTTPMessage) -> dict[str, str]:
+    """By lower-case name; several of one name joined."""
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        name = name.lower()
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
 
 
 class Empty:
@@ -366,7 +372,10 @@ class Chunked(_Framed):
         line, _, self._wire.rest = self._wire.rest.partition(b"\n")
         if len(line) > MOST_CHUNK_LINE:
             raise Broken("a line between chunks does not end")
-        return line.removesuffix(b"\r")
+        # No other ending: a chunk that is told one byte too long would swallow the first half of it.
+        if not line.endswith(b"\r"):
+            raise Broken(f"a line between chunks does not end as it must, after {self._got} bytes")
+        return line[:-1]
 
     def _size(self) -> int:
         if self._begun and self._line():
