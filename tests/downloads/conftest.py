@@ -78,11 +78,3 @@ def tls(authority):
         return context
 
     return make
-
-
-def read(answer, most=1 << 20):
-    """The whole body."""
-    parts = []
-    while data := answer.read(most):
-        parts.append(data)
-    return b"".join(parts)

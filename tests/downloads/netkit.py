@@ -29,6 +29,9 @@ class Peer:
             if not data:
                 return False
             self.rest += data
+            if self.rest[:1] == b"\x16":  # TLS where none is spoken: what servers do then
+                self.send("HTTP/1.1 400 Bad Request\r\n\r\n")
+                return False
         head, _, self.rest = self.rest.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = lines[0].split(" ")
@@ -155,3 +158,11 @@ def names(**where: str) -> Resolver:
         return [(socket.AF_INET, kind, 6, "", (known[host], port))]
 
     return Resolver(ask)  # type: ignore[arg-type]
+
+
+def read(answer, most=1 << 20):
+    """The whole body."""
+    parts = []
+    while data := answer.read(most):
+        parts.append(data)
+    return b"".join(parts)

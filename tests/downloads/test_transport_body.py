@@ -6,8 +6,8 @@ import socket
 import tracemalloc
 
 import pytest
+from netkit import read
 
-from conftest import read
 from whichpool.downloads.failures import Broken, DownloadFailed
 
 HEAD = "HTTP/1.1 200 OK\r\n"

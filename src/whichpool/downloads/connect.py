@@ -187,7 +187,7 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 
 
 def manager(
-    ways: Ways, context: ssl.SSLContext, proxy: str | None, proxy_auth: str | None
+    ways: Ways, context: ssl.SSLContext | None, proxy: str | None, proxy_auth: str | None
 ) -> urllib3.PoolManager:
     """Pools of connections to all hosts, straight or through a proxy."""
     settings = ways.settings

@@ -111,7 +111,7 @@ class Http:
         self._secrets = Secrets(settings)
         self._cookies = Cookies(settings.cookies)
         self._lock = threading.Lock()
-        self._managers: dict[tuple[str | None, bool], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str | None, bool | None], urllib3.PoolManager] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._closed = False
         if settings.proxy is None:
@@ -267,7 +267,8 @@ class Http:
         self, method: str, target: Target, sent: Mapping[str, str], wait_s: float | None, *, with_cert: bool
     ) -> tuple[Reply, Body]:
         proxy = self._proxy_for(target)
-        pools = self._manager(proxy, with_cert)
+        encrypted = target.scheme == "https" or (proxy or "").startswith("https:")
+        pools = self._manager(proxy, with_cert if encrypted else None)
         pool = pools.connection_from_host(target.host, target.port, target.scheme)
         forwarded = proxy is not None and target.scheme == "http"
         for _ in range(STALE_TRIES):
@@ -334,15 +335,19 @@ class Http:
             )
         return proxy
 
-    def _manager(self, proxy: str | None, with_cert: bool) -> urllib3.PoolManager:
-        with_cert = with_cert or self._settings.client_cert is None
+    def _manager(self, proxy: str | None, with_cert: bool | None) -> urllib3.PoolManager:
+        """``with_cert=None``: without TLS. Loading who is trusted takes 20 ms and more; plain HTTP need not pay it."""
+        if with_cert is False and self._settings.client_cert is None:
+            with_cert = True
         with self._lock:
             if self._closed:
                 raise Broken("it is closed", again=False)
             found = self._managers.get((proxy, with_cert))
             if found is None:
                 bare, auth = _proxy_parts(proxy) if proxy is not None else (None, None)
-                found = manager(self._ways, self._context(with_cert), bare, auth)
+                found = manager(
+                    self._ways, None if with_cert is None else self._context(with_cert), bare, auth
+                )
                 self._managers[proxy, with_cert] = found
         return found
 
