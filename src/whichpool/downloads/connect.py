@@ -148,7 +148,8 @@ class _Ours(_Base):
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
         try:
-            response = super().getresponse()
+            # urllib3's own would build its headers anew from those of `email`: half of what an answer costs.
+            http.client.HTTPConnection.getresponse(self)
         except DownloadFailed:
             raise
         except OSError as error:
@@ -158,7 +159,11 @@ class _Ours(_Base):
         except http.client.HTTPException as error:
             raise Broken(f"what came is no HTTP: {type(error).__name__}") from None
         self.used = True
-        response.reply = self.reply  # type: ignore[attr-defined]
+        reply = self.reply
+        response = urllib3.HTTPResponse(
+            reply, status=reply.status, preload_content=False, original_response=reply
+        )
+        response.reply = reply  # type: ignore[attr-defined]
         return response
 
 

@@ -174,7 +174,7 @@ class Http:
                 reply, body = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
                 told = reply.told
                 if "set-cookie" in told:
-                    self._cookies.take(target.url, reply.headers)
+                    self._cookies.take(target.url, reply.pairs)
                 if reply.status in (200, 206, 304, 416):
                     return self._answer(target.url, reply.status, told, body, method)
                 _drain(body)

@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.message import Message
 from pathlib import Path
 from urllib.parse import unquote
@@ -191,7 +191,7 @@ class Cookies:
         value: str | None = request.get_header("Cookie")
         return value
 
-    def take(self, url: str, headers: Message) -> None:
+    def take(self, url: str, headers: Iterable[tuple[str, str]]) -> None:
         """Keep what an answer sets, by the rules for its host."""
         with self._lock:
             self._taken += 1
@@ -201,7 +201,11 @@ class Cookies:
             if self._full:
                 return
             self._any = True
-        self._jar.extract_cookies(_Told(headers), urllib.request.Request(url))  # type: ignore[arg-type]
+        told = Message()
+        for name, value in headers:
+            if name.lower() == "set-cookie":
+                told[name] = value
+        self._jar.extract_cookies(_Told(told), urllib.request.Request(url))  # type: ignore[arg-type]
 
 
 class _Told:
