@@ -1,4 +1,4 @@
-"""Servers for the tests of downloads: one of their own, and nginx."""
+"""Servers and transports that end with their test: small ones, one that does everything wrong, and nginx."""
 
 from __future__ import annotations
 
@@ -8,20 +8,82 @@ import gzip
 import os
 import random
 import ssl
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
+import trustme
 from hostile import Hostile
+from netkit import Server
 from real_nginx import LARGE_BYTES, SMALL_FILES, Nginx, find_nginx
+
+from whichpool.downloads.records import Settings
+from whichpool.downloads.transport import Transport
+
+# Long enough that a busy machine fails none; a test of waiting sets the one time that it is about.
+QUICK = Settings(connect_s=5.0, first_byte_s=5.0, stall_s=5.0)
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch, tmp_path):
-    """Proxies, netrc and certificates of whoever runs the tests are not asked."""
+    """Neither the proxies nor the netrc nor the certificates of whoever runs the tests."""
     for name in [*os.environ]:
         if name.lower().endswith("_proxy") or name in {"SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"}:
             monkeypatch.delenv(name)
-    (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def serve():
+    """Starts a `netkit.Server`."""
+    with ExitStack() as stack:
+
+        def start(answer, tls=None):
+            server = Server(answer, tls)
+            stack.callback(server.stop)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def transport():
+    """Makes a transport: `QUICK` settings with changes."""
+    with ExitStack() as stack:
+
+        def make(resolver=None, **changes):
+            return stack.enter_context(Transport(replace(QUICK, **changes), resolver=resolver))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def authority():
+    """A certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def bundle(authority, tmp_path):
+    """Its certificate, as a file."""
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture
+def tls(authority):
+    """Makes a server's context, for some names."""
+
+    def make(*hosts, clients=False):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(*hosts).configure_cert(context)
+        if clients:
+            context.verify_mode = ssl.CERT_REQUIRED
+            authority.configure_trust(context)
+        return context
+
+    return make
 
 
 @pytest.fixture
@@ -38,12 +100,10 @@ def servers():
         yield lambda **how: stack.enter_context(Hostile(**how))
 
 
-class Authority:
+class Certificates:
     """A certificate authority of the tests' own, and certificates of it."""
 
     def __init__(self, folder):
-        import trustme
-
         self._ca, self._other = trustme.CA(), trustme.CA()
         self.bundle = folder / "ca.pem"
         """Trust in it: for ``ca_bundle``."""
@@ -82,8 +142,8 @@ class Authority:
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
+def certificates(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")
@@ -100,12 +160,12 @@ def noise():
 
 
 @pytest.fixture(scope="session")
-def nginx(tmp_path_factory, authority, noise):
+def nginx(tmp_path_factory, certificates, noise):
     """nginx with 300 small files and one of 64 MB."""
     program = find_nginx()
     if program is None:
         pytest.skip("nginx is not installed (Debian: nginx-light)")
-    nginx = Nginx(program, tmp_path_factory.mktemp("nginx"), authority.pem)
+    nginx = Nginx(program, tmp_path_factory.mktemp("nginx"), certificates.pem)
     try:
         for n in range(SMALL_FILES):
             (nginx.root / "small" / f"{n:04}.bin").write_bytes(noise(100 + 37 * n, seed=n))

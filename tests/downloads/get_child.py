@@ -1,7 +1,7 @@
 """A program that downloads, for tests that kill it, starve it or measure it: ``get_child.py JSON``.
 
 The JSON has ``urls`` or ``many`` (a URL's beginning and a count), ``folder``, ``settings`` and ``limit_bytes`` (no file
-may get larger). It prints a line of JSON for each receipt as soon as it is there; with ``many``, one of memory.
+may get larger) and ``group_bytes`` (how much is brought to the disk at a time). It prints a line of JSON for each receipt as soon as it is there; with ``many``, one of memory.
 """
 
 from __future__ import annotations
@@ -14,12 +14,21 @@ import sys
 import time
 
 
+def peak_kb() -> int:
+    """The most memory that this program has had; what `getrusage` says begins with its parent's."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
+
+
 def main() -> None:
     order = json.loads(sys.argv[1])
     if limit := order.get("limit_bytes"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # EFBIG in place of a signal
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    from whichpool.downloads import idownload
+    from whichpool import idownload
+    from whichpool.downloads import part
+
+    part.GROUP_BYTES = order.get("group_bytes", part.GROUP_BYTES)
 
     taken = {"n": 0}
 
@@ -41,11 +50,7 @@ def main() -> None:
                 {"n": n, "kb": rss, "s": time.monotonic() - started, "taken": taken["n"], "ok": receipt.ok}
             )
     if "many" in order:
-        print(
-            json.dumps(
-                {"count": n + 1, "peaks": peaks, "kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
-            )
-        )
+        print(json.dumps({"count": n + 1, "peaks": peaks, "kb": peak_kb()}))
 
 
 if __name__ == "__main__":

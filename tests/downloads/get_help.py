@@ -23,7 +23,7 @@ KINDS = {
         "badredirect",
         "nottrusted",
     ),
-    *("unsafe", "changed", "corrupt", "diskfailed"),
+    *("unsafe", "changed", "corrupt", "diskfailed", "downloadfailed"),
 }
 
 

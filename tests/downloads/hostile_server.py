@@ -202,7 +202,7 @@ class Hostile:
         self._asked: dict[str, int] = {}
         self._resetting: set[int] = set()
         self._busy = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # `wait_until` asks the books with it
         self._open: dict[int, socket.socket] = {}
         self._threads: list[threading.Thread] = []
         self._changed = threading.Condition(self._lock)
@@ -371,6 +371,9 @@ class Hostile:
             if not got or len(waiting) > MOST_HEAD_BYTES or self.stopping.is_set():
                 return None
             waiting += got
+            if not waiting[:1].isalpha():  # TLS, say
+                connection.sendall(head(400, [("Connection", "close")]))
+                return None
         found, _, rest = waiting.partition(b"\r\n\r\n")
         first, *lines = found.decode("latin-1").split("\r\n")
         method, _, target = first.partition(" ")

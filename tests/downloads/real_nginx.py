@@ -73,9 +73,11 @@ class Nginx:
         self.folder, self.root = folder, folder / "root"
         (self.root / "small").mkdir(parents=True)
         (folder / "server.pem").write_bytes(certificate)
-        (folder / "users").write_text("mole:{PLAIN}digs:deep\n")
+        (folder / "users").write_text("mole:{PLAIN}digs-deep\n")
         # It takes over sockets that listen already: the ports are free for certain, and nobody waits until it is ready.
         listening = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in range(2)]
+        for s in listening:
+            s.setblocking(False)  # it does not do so itself, and of two workers one would hang in accept()
         port, tls_port = (s.getsockname()[1] for s in listening)
         (folder / "nginx.conf").write_text(
             CONFIG.format(

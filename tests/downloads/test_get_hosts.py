@@ -45,7 +45,7 @@ def test_redirects_are_followed(server, folder, code):
     assert receipt.url == url
 
 
-def test_redirects_that_are_not_followed(server, servers, authority, folder, tmp_path):
+def test_redirects_that_are_not_followed(server, servers, certificates, folder, tmp_path):
     counter = iter(range(10**6))
     (tmp_path / "secret").write_bytes(b"secret")
     server.at("/b", h.redirect("/loop"))
@@ -73,7 +73,8 @@ def test_redirects_that_are_not_followed(server, servers, authority, folder, tmp
         u: (r.failure, r.message) for u, r in receipts.items() if r.failure not in {"badredirect", "unsafe"}
     }
     for tolerable in [u for u in wrong if "long" in u or "no-host" in u]:
-        assert wrong.pop(tolerable)[0] in {"nosuchhost", "unreachable"}
+        # `http:///x` is also read as `/x` at the same host.
+        assert wrong.pop(tolerable)[0] in {"nosuchhost", "unreachable", "gone"}
     assert wrong == {}
     assert len(server.asked("/itself")) <= 2
     assert next(counter) <= 25
@@ -82,14 +83,14 @@ def test_redirects_that_are_not_followed(server, servers, authority, folder, tmp
     assert fetch_one(server.origin + "/itself", folder, retries=5).attempts == 1
 
 
-def test_no_redirect_from_https_to_http_unless_allowed(server, servers, authority, folder):
-    safe = servers(tls=authority.good())
+def test_no_redirect_from_https_to_http_unless_allowed(server, servers, certificates, folder):
+    safe = servers(tls=certificates.good())
     plain = server.at("/plain", h.serve(b"plain"))
     url = safe.at("/a", h.redirect(plain))
-    receipt = fetch_one(Request(url, name="a"), folder, ca_bundle=authority.bundle)
+    receipt = fetch_one(Request(url, name="a"), folder, ca_bundle=certificates.bundle)
     assert (receipt.failure, receipt.attempts) == ("badredirect", 1)
     assert server.requests == []
-    assert fetch_one(Request(url, name="a"), folder, ca_bundle=authority.bundle, downgrade=True).ok
+    assert fetch_one(Request(url, name="a"), folder, ca_bundle=certificates.bundle, downgrade=True).ok
 
 
 # --- credentials ----------------------------------------------------------------------------------------------
@@ -185,6 +186,7 @@ def test_a_query_may_be_a_secret(server, folder, noise):
 
 
 def test_netrc_and_a_user_for_the_rest(server, other, folder, tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
     (tmp_path / "home" / ".netrc").write_text(f"machine 127.0.0.1 login mole password {SECRET}\n")
     (tmp_path / "home" / ".netrc").chmod(0o600)
     urls = [server.at("/a", h.serve(b"x")), other.at("/b", h.serve(b"x"))]
@@ -404,8 +406,8 @@ def test_headers_that_would_be_two(server, folder):
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def test_nothing_is_waited_for_without_end(server, servers, authority, folder, noise):
-    tls = servers(tls=authority.good())  # and its client speaks first, and this one gets no answer:
+def test_nothing_is_waited_for_without_end(server, servers, certificates, folder, noise):
+    tls = servers(tls=certificates.good())  # and its client speaks first, and this one gets no answer:
     mute = socket.create_server(("127.0.0.1", 0))
     body = noise(400_000)
     urls = {
@@ -429,7 +431,7 @@ def test_nothing_is_waited_for_without_end(server, servers, authority, folder, n
         first_byte_s=0.5,
         stall_s=0.5,
         stall_bytes=5_000,
-        ca_bundle=authority.bundle,
+        ca_bundle=certificates.bundle,
     )
     took = time.monotonic() - started
     mute.close()
@@ -540,58 +542,58 @@ def test_private_addresses_are_those_of_the_connection(server, folder, monkeypat
 # --- TLS ------------------------------------------------------------------------------------------------------
 
 
-def test_tls(servers, authority, folder):
-    good = servers(tls=authority.good())
+def test_tls(servers, certificates, folder):
+    good = servers(tls=certificates.good())
     url = good.at("/a", h.serve(b"secret"))
-    assert fetch_one(url, folder, ca_bundle=authority.bundle, retries=0).ok
+    assert fetch_one(url, folder, ca_bundle=certificates.bundle, retries=0).ok
     only(folder, {"a": b"secret"})
 
 
 @pytest.mark.parametrize("what", ["wrong_name", "expired", "self_signed"])
-def test_certificates_that_are_not_to_be_trusted(servers, authority, folder, what):
-    bad = servers(tls=getattr(authority, what)())
+def test_certificates_that_are_not_to_be_trusted(servers, certificates, folder, what):
+    bad = servers(tls=getattr(certificates, what)())
     url = bad.at("/a", h.serve(b"secret"))
-    receipt = fetch_one(url, folder, ca_bundle=authority.bundle)
+    receipt = fetch_one(url, folder, ca_bundle=certificates.bundle)
     assert (receipt.failure, receipt.attempts) == ("nottrusted", 1)
     assert bad.requests == []
-    good = servers(tls=authority.good())
+    good = servers(tls=certificates.good())
     url = good.at("/a", h.serve(b"secret"))
-    assert fetch_one(url, folder).failure == "nottrusted", "the authority is not one of the system's"
+    assert fetch_one(url, folder).failure == "nottrusted", "the certificates is not one of the system's"
 
 
-def test_a_redirect_to_a_certificate_that_is_not_to_be_trusted(server, servers, authority, folder):
-    bad = servers(tls=authority.wrong_name())
+def test_a_redirect_to_a_certificate_that_is_not_to_be_trusted(server, servers, certificates, folder):
+    bad = servers(tls=certificates.wrong_name())
     url = server.at("/a", h.redirect(bad.at("/a", h.serve(b"x"))))
-    assert fetch_one(url, folder, ca_bundle=authority.bundle).failure == "nottrusted"
+    assert fetch_one(url, folder, ca_bundle=certificates.bundle).failure == "nottrusted"
 
 
-def test_tls_that_is_none_and_the_other_way_round(server, servers, authority, folder):
-    tls = servers(tls=authority.good())
+def test_tls_that_is_none_and_the_other_way_round(server, servers, certificates, folder):
+    tls = servers(tls=certificates.good())
     plain = server.at("/a", h.serve(b"x")).replace("http:", "https:")
     wrong = tls.at("/a", h.serve(b"x")).replace("https:", "http:")
-    receipts = fetch([plain, wrong], folder, ca_bundle=authority.bundle, retries=0)
+    receipts = fetch([plain, wrong], folder, ca_bundle=certificates.bundle, retries=0)
     assert receipts[plain].failure in {"unreachable", "broken", "nottrusted"}
     assert receipts[wrong].failure == "broken"
 
 
-def test_a_client_certificate(servers, authority, folder):
-    strict = servers(tls=authority.good(asks=True))
+def test_a_client_certificate(servers, certificates, folder):
+    strict = servers(tls=certificates.good(asks=True))
     url = strict.at("/a", h.serve(b"x"))
-    assert not fetch_one(url, folder, ca_bundle=authority.bundle, retries=0).ok
+    assert not fetch_one(url, folder, ca_bundle=certificates.bundle, retries=0).ok
     assert fetch_one(
-        url, folder, ca_bundle=authority.bundle, client_cert=(authority.client, None), retries=0
+        url, folder, ca_bundle=certificates.bundle, client_cert=(certificates.client, None), retries=0
     ).ok
 
 
-def test_tls_cut_in_the_middle(servers, authority, folder, noise):
+def test_tls_cut_in_the_middle(servers, certificates, folder, noise):
     body = noise(500_000)
-    tls = servers(tls=authority.good())
+    tls = servers(tls=certificates.good())
     answers = {n: h.serve(body, stop_at=400_000, then=n) for n in ("reset", "close")}
     answers["no length"] = h.raw(
         h.head(200) + body[:400_000]
     )  # without TLS's own end: somebody may have cut it
     urls = [tls.at(f"/{n.replace(' ', '-')}", s) for n, s in answers.items()]
-    receipts = fetch(urls, folder, ca_bundle=authority.bundle, retries=0)
+    receipts = fetch(urls, folder, ca_bundle=certificates.bundle, retries=0)
     assert {u: r.failure for u, r in receipts.items()} == dict.fromkeys(urls, "broken")
     assert finished(folder) == {}
 

@@ -40,10 +40,10 @@ def test_many_small_files(nginx, folder, place):
     assert {r.outcome for r in again.values()} == {"unchanged"}
 
 
-def test_https(nginx, folder, authority):
+def test_https(nginx, folder, certificates):
     urls, content = small(nginx, count=60)
     urls = [url.replace(nginx.http, nginx.https) for url in urls]
-    assert all(r.ok for r in fetch(urls, folder, ca_bundle=authority.bundle).values())
+    assert all(r.ok for r in fetch(urls, folder, ca_bundle=certificates.bundle).values())
     only(folder, content)
 
 
@@ -86,7 +86,7 @@ def test_a_password(nginx, folder):
     urls, content = small(nginx, "secret", count=20)
     receipts = fetch(urls, folder)
     assert {(r.failure, r.status, r.attempts) for r in receipts.values()} == {("refused", 401, 1)}
-    assert all(r.ok for r in fetch(urls, folder, user=("mole", "digs:deep")).values())
+    assert all(r.ok for r in fetch(urls, folder, user=("mole", "digs-deep")).values())
     only(folder, content)
 
 

@@ -428,17 +428,15 @@ def test_segments_that_are_wrong(server, folder, large, large_other):
 
 def test_segments_are_gone_on_with(server, folder, large):
     """Each where it was: a first run is stopped with several in progress."""
-    stops = {"n": 0}
 
     def until(place):
-        stops["n"] = max(stops["n"], server.busiest)
-        if server.busiest >= 3 and server.sent("/a") > 3 * MB:
+        if server.busiest >= 2 and server.sent("/a") > 3 * MB:
             raise ConnectionResetError
 
     url = server.at("/a", h.serve(large, rate=EACH, pace=until))
     first = fetch_one(url, folder, retries=0, **SEGMENTS)
     if first.ok:
-        pytest.fail(f"never three at once: {first}")
+        pytest.fail(f"never two at once: {first}")
     server.at("/a", h.serve(large))
     sent = server.sent("/a")
     second = fetch_one(url, folder, **SEGMENTS)

@@ -236,7 +236,7 @@ def test_floods_are_not_swallowed(server, folder):
     for n, (what, script) in enumerate(floods.items()):
         before = server.sent_bytes
         url = server.at(f"/{n}", script)
-        receipt = fetch_one(url, folder, retries=0)
+        receipt = fetch_one(url, folder, retries=0, first_byte_s=5)
         assert receipt.failure in {"broken", "timedout"}, what
         # Some MB are in the buffers of the kernel, and never seen by anybody.
         assert server.sent_bytes - before < 30_000_000, what

@@ -150,9 +150,9 @@ def test_what_is_sent_before_anything_is_read(servers):
 
 
 @pytest.mark.parametrize("what", ["wrong_name", "expired", "self_signed"])
-def test_certificates(servers, authority, what):
-    context = ssl.create_default_context(cafile=str(authority.bundle))
-    good, bad = servers(tls=authority.good()), servers(tls=getattr(authority, what)())
+def test_certificates(servers, certificates, what):
+    context = ssl.create_default_context(cafile=str(certificates.bundle))
+    good, bad = servers(tls=certificates.good()), servers(tls=getattr(certificates, what)())
     good.at("/a", h.serve(b"secret"))
     connection = http.client.HTTPSConnection("127.0.0.1", good.port, context=context, timeout=20)
     connection.request("GET", "/a")
