@@ -1,7 +1,8 @@
 """A program that downloads, for tests that kill it, starve it or measure it: ``get_child.py JSON``.
 
-The JSON has ``urls`` or ``many`` (a URL's beginning and a count), ``folder``, ``settings`` and ``limit_bytes`` (no file
-may get larger) and ``group_bytes`` (how much is brought to the disk at a time). It prints a line of JSON for each receipt as soon as it is there; with ``many``, one of memory.
+The JSON has ``urls`` or ``many`` (a URL's beginning and a count), ``folder``, ``settings``, ``limit_bytes`` (no file
+gets larger) and ``group_bytes`` (how much is brought to the disk at a time). It prints a line of JSON for each receipt
+as soon as it is there; with ``many``, one of memory.
 """
 
 from __future__ import annotations

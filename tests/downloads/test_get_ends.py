@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def child(folder):
+def child(folder, compiled):
     """Starts a downloader; the ones that still run are killed at the end."""
     started = []
 
@@ -99,10 +99,10 @@ def test_a_call_that_is_given_up(server, folder, noise):
 # --- killed -----------------------------------------------------------------------------------------------------
 
 GROUP_BYTES = MB
-"""What is brought to the disk at a time. By default 64 MB, or what a second brings: runs of that length would be long."""
+"""What is brought to the disk at a time. By default 64 MB, or what a second brings: the runs would have to be long."""
 UNSAFE_BYTES = 3 * GROUP_BYTES + 2 * MB
-"""Of one file, what may come a second time after a kill: a group that is on its way to the disk, the one that is gathered
-meanwhile (an fsync takes its time), and what was in the kernel's buffers."""
+"""Of one file, what may come a second time after a kill: a group that is on its way to the disk, the one that is
+gathered meanwhile (an fsync takes its time), and what was in the kernel's buffers."""
 
 
 @pytest.mark.timeout(30 + KILLS * 4)
