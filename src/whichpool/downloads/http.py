@@ -174,7 +174,11 @@ class Http:
                 reply, body = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
                 told = reply.told
                 if "set-cookie" in told:
-                    self._cookies.take(target.url, reply.pairs)
+                    try:
+                        self._cookies.take(target.url, reply.pairs)
+                    except BaseException:
+                        body.close()
+                        raise
                 if reply.status in (200, 206, 304, 416):
                     return self._answer(target.url, reply.status, told, body, method)
                 _drain(body)
@@ -356,7 +360,12 @@ class Http:
         if found is None:
             bundle = self._settings.ca_bundle
             try:
-                found = ssl.create_default_context(cafile=None if bundle is None else str(bundle))
+                if bundle is None:
+                    found = ssl.create_default_context()
+                elif bundle.is_dir():
+                    found = ssl.create_default_context(capath=str(bundle))
+                else:
+                    found = ssl.create_default_context(cafile=str(bundle))
             except (OSError, ssl.SSLError) as error:
                 raise ValueError(f"{bundle} cannot be used as ca_bundle: {error.strerror or error}") from None
             if with_cert and self._settings.client_cert is not None:
