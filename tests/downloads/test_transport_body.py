@@ -152,11 +152,18 @@ def test_broken_chunks(fetch, chunks):
         fetch(CHUNKED + chunks)
 
 
-def test_chunks_come_before_a_length(fetch):
-    assert (
-        fetch(HEAD + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
-        == b"hello"
+def test_chunks_come_before_a_length(serve, transport):
+    server = serve(
+        lambda peer: peer.send(
+            HEAD + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        )
     )
+    mine = transport()
+    for _ in range(2):
+        with mine.open(server.url()) as got:
+            assert (got.length, got.total) == (None, None)
+            assert read(got) == b"hello"
+    assert server.connections == 2
 
 
 def test_a_coding_that_nobody_asked_for(fetch):

@@ -180,7 +180,7 @@ class Http:
                         body.close()
                         raise
                 if reply.status in (200, 206, 304, 416):
-                    return self._answer(target.url, reply.status, told, body, method)
+                    return self._answer(target.url, reply.status, told, body)
                 _drain(body)
                 if reply.status not in REDIRECTS:
                     self._failed(reply.status, reply.reason, told)
@@ -241,9 +241,9 @@ class Http:
             raise BadRedirect("it is redirected from https to http (allowed with downgrade=True)")
         return went
 
-    def _answer(self, url: str, status: int, told: Mapping[str, str], body: Body, method: str) -> Answer:
+    def _answer(self, url: str, status: int, told: Mapping[str, str], body: Body) -> Answer:
         try:
-            answer = Answer(url, status, told, body, head=method == "HEAD")
+            answer = Answer(url, status, told, body)
         except BaseException:
             body.close()
             raise

@@ -258,11 +258,13 @@ class Reply(http.client.HTTPResponse):
         self.chunked = coding == "chunked"
         connection = told.get("connection", "").lower()
         self.will_close = "close" in connection or (self.version == 10 and "keep-alive" not in connection)
+        if self.chunked and told.pop("content-length", None) is not None:
+            self.will_close = (
+                True  # told twice: chunks are what counts, and what comes after them is not trusted
+            )
         self.length = content_length(told)
         if self.length is None and not self.chunked and not self.empty:
             self.will_close = True
-        if self.chunked and self.length is not None:
-            self.will_close = True  # told twice: where the next answer begins is not sure
 
     @property
     def empty(self) -> bool:
