@@ -101,6 +101,14 @@ def target_of(url: str) -> Target:
     return Target(parts._replace(fragment=None).url, parts.scheme, parts.host, port, parts.request_uri, user)
 
 
+def _same(target: Target, went: Target) -> bool:
+    """Whether what is meant for the one may be told to the other: its origin, or its step from http to https."""
+    upgraded = ("https", target.host, 443)
+    return went.origin == target.origin or (
+        target.origin == ("http", target.host, 80) and went.origin == upgraded
+    )
+
+
 class Http:
     """Connections, cookies and credentials of one run. Thread-safe."""
 
@@ -160,7 +168,6 @@ class Http:
         except ValueError as error:
             raise DownloadFailed(str(error), shown, again=False) from None
         user = target.user
-        first = target.origin
         redirected = False
         seen: set[tuple[str, str | None]] = set()
         try:
@@ -185,11 +192,11 @@ class Http:
                 if reply.status not in REDIRECTS:
                     self._failed(reply.status, reply.reason, told)
                 went = self._led_to(target, told)
-                if went.origin != target.origin:
+                if not _same(target, went):
                     given = harmless(given)
                     user = None
+                    redirected = True
                 user = went.user or user
-                redirected = redirected or went.origin != first
                 target = went
                 if reply.status == 303 and method != "HEAD":
                     method = "GET"

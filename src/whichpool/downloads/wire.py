@@ -310,10 +310,11 @@ class Empty:
 class _Framed:
     """A body that holds a connection until it is read or closed; ``done(reusable)`` lets go of it, once."""
 
+    _over = False
+
     def __init__(self, wire: Wire, done: Callable[[bool], None]) -> None:
         self._wire = wire
         self._done = done
-        self._over = False
 
     def read(self, most: int) -> bytes:
         if self._over or most <= 0:
@@ -331,6 +332,10 @@ class _Framed:
     def close(self) -> None:
         self._over = True
         self._done(False)
+
+    def __del__(self) -> None:
+        if not self._over:  # forgotten: its place among the host's connections would be lost
+            self.close()
 
     def _next(self, most: int) -> tuple[bytes, bool]:
         raise NotImplementedError
