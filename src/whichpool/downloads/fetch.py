@@ -71,8 +71,7 @@ class Fetcher:
         except DownloadFailed as failure:
             if is_full(failure):
                 context.full = failure
-            if not failure.url:
-                failure.url = bare_url(job.url)
+            failure.url = bare_url(failure.url or job.url)
             if isinstance(failure, DiskFailed) or not job.failed(failure):
                 return job.number, job.failure(failure)
             if job.attempts <= context.settings.retries:
@@ -260,7 +259,7 @@ class _File:
         return self.job.receipt(
             "unchanged",
             path=place.path,
-            final_url=answer.url,
+            final_url=bare_url(answer.url),
             bytes=there.st_size,
             etag=answer.etag,
             last_modified=answer.last_modified,
@@ -281,7 +280,7 @@ class _File:
                 validator,
                 answer.etag,
                 answer.last_modified,
-                answer.url,
+                bare_url(answer.url),
                 self.job.final,
                 _promised(answer),
             )
@@ -364,7 +363,13 @@ class _File:
             and (answer.total is not None or "chunked" in answer.headers.get("transfer-encoding", "").lower())
         )
         path = self._name(size, modified)
-        final_url = answer.url if answer is not None else identity.final_url if identity is not None else None
+        final_url = (
+            bare_url(answer.url)
+            if answer is not None
+            else identity.final_url
+            if identity is not None
+            else None
+        )
         return job.receipt(
             "fetched",
             path=path,
