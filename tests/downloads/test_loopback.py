@@ -169,4 +169,3 @@ def test_further_connections_where_each_is_slow(serve, tmp_path, monkeypatch):
     assert receipt.segments >= 2
     assert most[0] >= 2
     assert receipt.fetched_bytes < len(DATA) * 1.2  # what was on its way when a range was cut
-    assert receipt.elapsed_s < 1.5
