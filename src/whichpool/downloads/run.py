@@ -160,7 +160,7 @@ def _run(
             context.ended(receipt)
             yield number, receipt
     finally:
-        context.stop.set()
+        context.end()
         results.close()
         context.close(PUT_DOWN_S)
         learned.store(known, remembered)
