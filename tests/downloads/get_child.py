@@ -1,8 +1,8 @@
 """A program that downloads, for tests that kill it, starve it or measure it: ``get_child.py JSON``.
 
 The JSON has ``urls`` or ``many`` (a URL's beginning and a count), ``folder``, ``settings``, ``limit_bytes`` (no file
-gets larger) and ``group_bytes`` (how much is brought to the disk at a time). It prints a line of JSON for each receipt
-as soon as it is there; with ``many``, one of memory.
+gets larger), ``group_bytes`` (how much is brought to the disk at a time) and ``tell_syncs``. It prints a line of JSON
+for each receipt as soon as it is there; with ``many``, one of memory.
 
 Without an argument it reads orders, a line each, and carries out each in a process of its own that is forked from this
 one, so that Python starts once: it prints the pid, and after its end how it ended. Receipts go to the file ``told``.
@@ -26,10 +26,26 @@ def peak_kb() -> int:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
 
 
+def tell_syncs() -> None:
+    """Says of each part how large it was when it was forced to the disk; after that is done."""
+    for name in ("fsync", "fdatasync"):
+        real = getattr(os, name)
+
+        def sync(fd: int, real=real) -> None:
+            path, size = os.readlink(f"/proc/self/fd/{fd}"), os.fstat(fd).st_size
+            real(fd)
+            if path.endswith(".part"):
+                os.write(1, (json.dumps({"synced": size}) + "\n").encode())
+
+        setattr(os, name, sync)
+
+
 def carry_out(order: dict) -> None:
     if limit := order.get("limit_bytes"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # EFBIG in place of a signal
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if order.get("tell_syncs"):
+        tell_syncs()
     from whichpool import idownload
     from whichpool.downloads import part
 

@@ -302,7 +302,8 @@ def test_a_key_in_the_middle(server, folder, tmp_path, noise, compiled, which):
     server.at("/a", h.serve(body))
     again = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert again.returncode == 0, again.stderr
-    assert server.asked("/a")[-1].range is not None
+    if which != signal.SIGHUP:  # nobody has promised that for this one
+        assert server.asked("/a")[-1].range is not None
     only(folder, {"done": b"x", "a": body})
 
 
