@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Step,
         Verdict,
     )
+    from whichpool.downloads.run import download, idownload
     from whichpool.errors import (
         CannotTravel,
         DeadlineExceeded,
@@ -50,6 +51,8 @@ __version__ = "0.1.0"
 _WHERE = {
     "Executor": "_executor",
     "Pool": "_pool",
+    "download": "downloads.run",
+    "idownload": "downloads.run",
     **dict.fromkeys(
         ["Results", "doctor", "explain", "imap", "map", "map_reduce", "salvage"],
         "_api",
@@ -118,7 +121,9 @@ __all__ = [
     "WorkerLost",
     "__version__",
     "doctor",
+    "download",
     "explain",
+    "idownload",
     "imap",
     "map",
     "map_reduce",

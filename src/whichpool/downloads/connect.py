@@ -1,0 +1,247 @@
+"""Connections: urllib3's, with names from `Resolver`, one time for all of connecting, and addresses checked where they are used.
+
+Whatever goes wrong here is raised as the class of failure that it is, without a URL: the caller knows it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import ssl
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from whichpool.downloads.failures import (
+    Broken,
+    DownloadFailed,
+    NotTrusted,
+    Refused,
+    TimedOut,
+    Unreachable,
+    Unsafe,
+)
+from whichpool.downloads.records import Settings
+from whichpool.downloads.resolve import Resolver, is_public
+from whichpool.downloads.wire import Reply, Wire
+
+__all__ = ["Stale", "Ways", "manager"]
+
+MOST_HOSTS = 64
+"""Hosts whose idle connections are kept: more than are busy at once, and few descriptors. A guess."""
+
+LEAST_SHARE_S = 0.05
+"""Of the time for connecting, for each address of a name, however many it has. A guess."""
+
+
+class Ways:
+    """What all connections of one run share."""
+
+    def __init__(self, settings: Settings, resolver: Resolver) -> None:
+        self.settings = settings
+        self.resolver = resolver
+
+
+class Stale(Exception):
+    """A connection that was kept open had been closed by the server meanwhile: nothing of an answer came."""
+
+
+if TYPE_CHECKING:
+    _Base = HTTPConnection
+else:
+    _Base = object
+
+
+class _Ours(_Base):
+    """What both kinds of connection do otherwise than urllib3's."""
+
+    ways: Ways
+    until = 0.0
+    """When connecting, TLS included, must be over (monotonic)."""
+    used = False
+    """Whether an answer came on it."""
+    connecting = False
+
+    def connect(self) -> None:
+        self.used = False
+        self.connecting = True
+        self.until = time.monotonic() + self.ways.settings.connect_s
+        try:
+            super().connect()
+        except BaseException as error:
+            self.close()
+            failure = _connecting_failed(error, self._peer())
+            if failure is None:
+                raise
+            raise failure from None
+        finally:
+            self.connecting = False
+        if isinstance(self.sock, ssl.SSLSocket):
+            # A body that ends with the connection is whole only if the end was announced, not if someone cut the line.
+            self.sock.suppress_ragged_eofs = False
+
+    def _peer(self) -> str:
+        where = f"{self.host}:{self.port}"
+        return f"the proxy {where}" if self.proxy is not None else where
+
+    def _new_conn(self) -> socket.socket:
+        host = self._dns_host  # type: ignore[attr-defined]  # with the dot at its end, if it has one
+        port = self.port
+        addresses = self.ways.resolver.addresses(host, port, self.until - time.monotonic())
+        if not self.ways.settings.private:
+            # The addresses that are connected to are these, not what another lookup would give.
+            public = tuple(one for one in addresses if is_public(str(one[1][0])))
+            if not public:
+                raise Unsafe(f"{host} has no public address, and others are not connected to")
+            addresses = public
+        error: OSError | None = None
+        for turn, (family, address) in enumerate(addresses):
+            share_s = max((self.until - time.monotonic()) / (len(addresses) - turn), LEAST_SHARE_S)
+            sock = None
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                sock.settimeout(share_s)
+                sock.connect(address)
+                if not self.ways.settings.private and not is_public(str(sock.getpeername()[0])):
+                    raise Unsafe(f"{host} is not at a public address")
+                sock.settimeout(self._left_s())
+                sys.audit("http.client.connect", self, self.host, port)
+                return sock
+            except OSError as caught:
+                error = caught
+                if sock is not None:
+                    sock.close()
+            except BaseException:
+                if sock is not None:
+                    sock.close()
+                raise
+        self.ways.resolver.forget(host, port)
+        assert error is not None  # there is an address at least
+        raise error
+
+    def _left_s(self) -> float:
+        left_s = self.until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        return left_s
+
+    def _tunnel(self) -> None:
+        super()._tunnel()  # type: ignore[misc]
+        self.sock.settimeout(self._left_s())  # for the TLS that follows
+
+    def response_class(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> Reply:  # type: ignore[override]
+        """What `http.client` makes of the socket when an answer is due; also for a proxy's answer to CONNECT."""
+        settings = self.ways.settings
+        until = self.until if self.connecting else time.monotonic() + settings.first_byte_s
+        self.reply = Reply(Wire(sock, until, settings.stall_s, settings.stall_bytes), method)
+        return self.reply
+
+    def getresponse(self) -> urllib3.HTTPResponse:
+        try:
+            response = super().getresponse()
+        except DownloadFailed:
+            raise
+        except OSError as error:
+            if self.used and not self.reply.wire.any:
+                raise Stale from None
+            raise Broken(_why(error)) from None
+        except http.client.HTTPException as error:
+            raise Broken(f"what came is no HTTP: {type(error).__name__}") from None
+        self.used = True
+        response.reply = self.reply  # type: ignore[attr-defined]
+        return response
+
+
+class _Plain(_Ours, HTTPConnection):  # type: ignore[misc]
+    def __init__(self, *args: Any, ways: Ways, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ways = ways
+
+
+class _Tls(_Ours, HTTPSConnection):  # type: ignore[misc]
+    def __init__(self, *args: Any, ways: Ways, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ways = ways
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    def __init__(self, *args: Any, ways: Ways, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ConnectionCls = partial(_Plain, ways=ways)  # type: ignore[assignment]
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    def __init__(self, *args: Any, ways: Ways, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.ConnectionCls = partial(_Tls, ways=ways)  # type: ignore[assignment]
+
+
+def manager(
+    ways: Ways, context: ssl.SSLContext, proxy: str | None, proxy_auth: str | None
+) -> urllib3.PoolManager:
+    """Pools of connections to all hosts, straight or through a proxy."""
+    settings = ways.settings
+    options: dict[str, Any] = {
+        "num_pools": MOST_HOSTS,
+        "maxsize": settings.per_host,
+        "block": True,
+        "retries": False,
+        "timeout": urllib3.Timeout(connect=settings.connect_s, read=settings.first_byte_s),
+        "ssl_context": context,
+    }
+    if proxy is None:
+        made = urllib3.PoolManager(**options)
+    else:
+        # All plain requests share the pool to the proxy, whatever their host.
+        options["maxsize"] = max(settings.per_host, settings.most)
+        made = urllib3.ProxyManager(
+            proxy,
+            proxy_headers={"Proxy-Authorization": proxy_auth} if proxy_auth else None,
+            proxy_ssl_context=context if proxy.startswith("https:") else None,
+            **options,
+        )
+    made.pool_classes_by_scheme = {
+        "http": partial(_PlainPool, ways=ways),
+        "https": partial(_TlsPool, ways=ways),
+    }  # type: ignore[dict-item]
+    return made
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, http.client.RemoteDisconnected):
+        return str(error)
+    text = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return f"the connection broke before an answer: {text}"
+
+
+def _connecting_failed(error: BaseException, peer: str) -> DownloadFailed | None:
+    """The failure that an error of connecting is; ``None``: it is none of ours."""
+    if isinstance(error, DownloadFailed):
+        return error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return NotTrusted(f"the certificate of {peer} is not trusted: {error.verify_message or error.reason}")
+    if isinstance(error, TimeoutError):
+        return TimedOut(f"no connection to {peer} in time")
+    if isinstance(error, ssl.SSLError):
+        again = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+        return Unreachable(
+            f"no encrypted connection to {peer}: {error.reason or error.strerror}", again=again
+        )
+    if isinstance(error, OSError):
+        tunnel = re.match(r"Tunnel connection failed: ([0-9]{3})", str(error))
+        if tunnel is None:
+            return Unreachable(f"no connection to {peer}: {error.strerror or error}")
+        status = int(tunnel[1])
+        if status >= 500:
+            return Unreachable(f"{peer} answered {status}", status=status)
+        return Refused(f"{peer} answered {status}", status=status)
+    if isinstance(error, http.client.HTTPException | urllib3.exceptions.HTTPError):
+        return Unreachable(f"no connection to {peer}: {type(error).__name__}")
+    return None

@@ -1,0 +1,419 @@
+"""One file, one try: what is there, what is missing, is that of the same version, is all of it right?
+
+    job ─> is it there?  ─> what did an earlier try leave? ─> ask ─> read, write, hash ─> check ─> its name ─> receipt
+             unchanged          NAME.part + journal            │ 206 that fits: go on      200: from the start
+                                                               └ anything else: from the start, on a new connection
+
+A try that fails raises; what it has brought is in the part, if it can be gone on with.
+
+Connections of one file beyond the first come from a pool of their own, and only while the host has fewer than
+`Settings.per_host` in use here. No thread waits for another connection while it holds one: the first reads to the end
+of what it has, lets go, and only then waits for the others. So a connection that is waited for is held by one who goes
+on.
+"""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from hashlib import sha256
+from os import stat_result
+from stat import S_ISREG
+from typing import TYPE_CHECKING
+
+from whichpool.downloads.answer import Answer, http_date
+from whichpool.downloads.digests import Hasher, differing, promised
+from whichpool.downloads.disk import is_full
+from whichpool.downloads.failures import Broken, Corrupt, DiskFailed, DownloadFailed
+from whichpool.downloads.folder import Place
+from whichpool.downloads.hashing import Hashing
+from whichpool.downloads.jobs import Job, bare_url, host_of
+from whichpool.downloads.journal import Identity
+from whichpool.downloads.names import name_from_disposition
+from whichpool.downloads.part import Part
+from whichpool.downloads.records import Receipt
+from whichpool.downloads.transfer import Transfer, fits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from whichpool.downloads.context import Context
+
+__all__ = ["Fetcher"]
+
+APART_BYTES = 8_000_000
+"""From this size on, a file is hashed on another thread than the one that receives it."""
+LATEST_S = 2.0**33
+"""Seconds since 1970. No file is given a later time: some file systems cannot have one."""
+
+
+class Fetcher:
+    """What `whichpool.imap` calls for each job; a try that may go better next time raises.
+
+    Args:
+        context: What all files share.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __call__(self, job: Job) -> tuple[int, Receipt]:
+        """The job's place in the input, and what became of it."""
+        context = self._context
+        context.check()
+        job.begin()
+        host = host_of(job.url)
+        context.enter(host)
+        try:
+            if context.full is not None:
+                raise DiskFailed(f"{job.name}: not begun, since there is no room any more ({context.full})")
+            return job.number, self._try(job)
+        except DownloadFailed as failure:
+            if is_full(failure):
+                context.full = failure
+            if not failure.url:
+                failure.url = bare_url(job.url)
+            if isinstance(failure, DiskFailed) or not job.failed(failure):
+                return job.number, job.failure(failure)
+            if job.attempts <= context.settings.retries:
+                context.tell(
+                    "again",
+                    url=bare_url(job.request.url),
+                    attempts=job.attempts,
+                    failure=failure.kind,
+                    status=failure.status,
+                    message=str(failure),
+                )
+            raise
+        finally:
+            context.leave(host)
+
+    def _try(self, job: Job) -> Receipt:
+        place = self._context.folder.place(job.name)
+        try:
+            there = place.stat()
+            if there is not None:
+                kept = self._keep(job, place, there)
+                if kept is not None:
+                    return kept
+            part = Part(place, self._context.later)
+            try:
+                return _File(self._context, job, place, part, there).fetch()
+            finally:
+                part.close()
+        finally:
+            place.close()
+
+    def _keep(self, job: Job, place: Place, there: stat_result) -> Receipt | None:
+        """The receipt, if what is there is to be left."""
+        Part(place).sweep()
+        settings, expected = self._context.settings, job.request.digests
+        if expected:
+            got = file_digests(place, (*expected, *([settings.digest] if settings.digest else [])))
+            if differing(expected, got):
+                return None
+            message = "it was there already, and its digest is the one that was given"
+            return self._unchanged(job, place, there, message, digests=got, checked=tuple(expected))
+        if settings.overwrite or settings.newer:
+            return None
+        message = (
+            "it was there already. Whether the server has another one now was not asked: see overwrite, newer"
+        )
+        return self._unchanged(job, place, there, message)
+
+    @staticmethod
+    def _unchanged(job: Job, place: Place, there: stat_result, message: str, **more: object) -> Receipt:
+        return job.receipt("unchanged", path=place.path, bytes=there.st_size, message=message, **more)
+
+
+class _File:
+    """One try of one file that is not there, or is to be replaced."""
+
+    def __init__(
+        self, context: Context, job: Job, place: Place, part: Part, there: stat_result | None
+    ) -> None:
+        self.context = context
+        self.job = job
+        self.request = job.request
+        self.place = place
+        self.part = part
+        self.there = there
+
+    def fetch(self) -> Receipt:
+        """All of it: from asking to its name."""
+        known = self._known()
+        gaps: list[tuple[int, int | None]] = []
+        answer: Answer | None = None
+        if known is not None:
+            gaps = [*self.part.there.missing(known.total)]
+            if gaps:
+                answer = self._go_on(known, gaps[0])
+                if answer is None:
+                    known = None
+            self.job.resumed = self.job.resumed or known is not None
+        if known is None:
+            answer = self._ask_for_all()
+            kept = self._kept(answer)
+            if kept is not None:
+                answer.close()
+                return kept
+            try:
+                gaps = self._begin(answer)
+            except BaseException:
+                answer.close()
+                raise
+        return self._receive(answer, gaps)
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    def _known(self) -> Identity | None:
+        """What an earlier try has left of it, and can be gone on with."""
+        request = self.request
+        # With a digest of the content, it does not matter where it came from.
+        sources = None if request.digests else {_source(url) for url in request.urls}
+        known = self.part.look(sources)
+        return None if known is None or differing(request.digests, known.digests) else known
+
+    def _go_on(self, known: Identity, gap: tuple[int, int | None]) -> Answer | None:
+        """Ask for what is missing; ``None``: it cannot be gone on with."""
+        first, end = gap
+        last = None if end is None or (end == known.total and first) else end - 1
+        try:
+            answer = self.context.transport.open(
+                self.job.url, self.request.headers, first=first, last=last, if_range=known.validator
+            )
+        except Broken as failure:
+            if failure.status != 206:
+                raise
+            return None  # a range that cannot be
+        if fits(answer, known, first) is None:
+            return answer
+        answer.close()
+        return None
+
+    def _ask_for_all(self) -> Answer:
+        since = None
+        if self.context.settings.newer and self.there is not None and self.job.final is None:
+            since = formatdate(int(self.there.st_mtime), usegmt=True)
+        answer = self.context.transport.open(self.job.url, self.request.headers, if_modified_since=since)
+        if answer.status == 200 or (answer.status == 304 and since is not None):
+            return answer
+        answer.close()
+        raise Broken(
+            f"the server answered {answer.status} to a request for all of it",
+            answer.url,
+            status=answer.status,
+        )
+
+    def _kept(self, answer: Answer) -> Receipt | None:
+        """The receipt, if the answer shows that what is there is what it would bring."""
+        if answer.status == 304:
+            assert self.there is not None
+            return self._unchanged(answer, self.place, self.there, "the server has no newer one")
+        there = self.there
+        if there is not None and self.context.settings.newer and _same(answer, there):
+            return self._unchanged(answer, self.place, there, "the server's has the same size and time")
+        name = self._servers_name(answer)
+        if name is None:
+            return None
+        job, context = self.job, self.context
+        replaced = context.settings.overwrite or context.settings.newer
+
+        def taken(name: str) -> bool:
+            found = self._stat(name)
+            return found is not None and not (replaced or _same(answer, found))
+
+        if job.final is None:
+            job.final = context.names.claim(name, taken)
+        found = self._stat(job.final)
+        if found is None or context.settings.overwrite or not _same(answer, found):
+            return None
+        place = context.folder.place(job.final)
+        try:
+            expected = self.request.digests
+            got = file_digests(place, expected) if expected else {}
+            if differing(expected, got):
+                return None
+            message = "a file of the server's name, with the same size and time, was there already"
+            return self._unchanged(answer, place, found, message, digests=got, checked=tuple(expected))
+        finally:
+            place.close()
+
+    def _servers_name(self, answer: Answer) -> str | None:
+        """The name that the server gave, where it counts and is another one than the file has anyway."""
+        header = answer.headers.get("content-disposition")
+        if self.request.name is not None or not header:
+            return None
+        name = name_from_disposition(header)
+        return name if name != self.job.wanted else None
+
+    def _stat(self, name: str) -> stat_result | None:
+        place = self.context.folder.place(name)
+        try:
+            return place.stat()
+        finally:
+            place.close()
+
+    def _unchanged(
+        self, answer: Answer, place: Place, there: stat_result, message: str, **more: object
+    ) -> Receipt:
+        return self.job.receipt(
+            "unchanged",
+            path=place.path,
+            final_url=answer.url,
+            bytes=there.st_size,
+            etag=answer.etag,
+            last_modified=answer.last_modified,
+            message=message,
+            **more,
+        )
+
+    # -- receiving -------------------------------------------------------------------------------------------------
+
+    def _begin(self, answer: Answer) -> list[tuple[int, int | None]]:
+        """From nothing. What is missing, which is all."""
+        identity = None
+        validator, total = answer.validator, answer.total
+        if validator is not None and total is not None and not answer.coded:
+            identity = Identity(
+                _source(self.job.url),
+                total,
+                validator,
+                answer.etag,
+                answer.last_modified,
+                answer.url,
+                self.job.final,
+                promised(answer.headers, whole=True),
+            )
+        self.part.begin(identity)
+        if total == 0:
+            return []
+        return [(0, total)]
+
+    def _receive(self, answer: Answer | None, gaps: list[tuple[int, int | None]]) -> Receipt:
+        context, job, part = self.context, self.job, self.part
+        identity = part.identity
+        total = identity.total if identity is not None else answer.total if answer is not None else None
+        done = part.there.size
+        given = self.request.digests
+        told = dict(identity.digests) if identity is not None else {}
+        if answer is not None:
+            told.update(promised(answer.headers, whole=answer.status == 200))
+        names = dict.fromkeys((*filter(None, [context.settings.digest]), *given, *told))
+        apart = done > 0 or (total is not None and total >= APART_BYTES)
+        hashing = Hashing(part, names, context.later if apart else None)
+        shown = bare_url(job.url)
+        entry = context.board.begin(job.name, total, done, url=shown)
+        context.tell("begin", url=shown, name=job.name, total=total, done=done)
+        reservation = None
+        try:
+            if total is not None and total > done:
+                reservation = context.space.reserve(total - done, part.path)
+            if answer is not None:
+                transfer = Transfer(context, job, part, gaps, hashing, entry, reservation)
+                try:
+                    size = transfer.run(answer)
+                finally:
+                    job.fetched += transfer.work.fetched
+                    job.segments = max(job.segments, transfer.work.most)
+            else:
+                size = done
+            receipt = self._finish(answer, identity, size, hashing.digests(), told)
+        except BaseException:
+            entry.end()
+            raise
+        finally:
+            if answer is not None:
+                answer.close()
+            if reservation is not None:
+                reservation.drop()
+        entry.end("fetched")
+        return receipt
+
+    def _finish(
+        self,
+        answer: Answer | None,
+        identity: Identity | None,
+        size: int,
+        digests: Mapping[str, str],
+        told: Mapping[str, str],
+    ) -> Receipt:
+        """All is there: is it right? Then it gets its name."""
+        given, job = self.request.digests, self.job
+        for expected, who in ((given, "given"), (told, "that the server promised")):
+            wrong = differing(expected, digests)
+            if wrong:
+                name = wrong[0]
+                self.part.discard()
+                raise Corrupt(
+                    f"{job.name}: all {size:,} bytes came, but their {name} is {digests[name]}, and the one {who} is "
+                    f"{expected[name]}",
+                    bare_url(job.url),
+                )
+        modified = answer.last_modified if answer is not None and answer.status == 200 else None
+        etag = answer.etag if answer is not None and answer.status == 200 else None
+        if identity is not None:
+            etag, modified = identity.etag, identity.last_modified
+            if job.final is None and identity.name is not None:
+                job.final = self.context.names.claim(
+                    identity.name, lambda name: self._stat(name) is not None and not self._may_replace
+                )
+        proved = identity is not None or (
+            answer is not None
+            and (answer.total is not None or "chunked" in answer.headers.get("transfer-encoding", "").lower())
+        )
+        path = self._name(size, modified)
+        final_url = answer.url if answer is not None else identity.final_url if identity is not None else None
+        return job.receipt(
+            "fetched",
+            path=path,
+            final_url=final_url,
+            bytes=size,
+            digests=dict(digests),
+            checked=(*(["length"] if proved else []), *dict.fromkeys((*given, *told))),
+            etag=etag,
+            last_modified=modified,
+        )
+
+    @property
+    def _may_replace(self) -> bool:
+        return self.context.settings.overwrite or self.context.settings.newer
+
+    def _name(self, size: int, modified: str | None) -> str:
+        """Give it its name, which is returned."""
+        mtime = http_date(modified)
+        mtime_s = int(mtime) if mtime is not None and 0 <= mtime < LATEST_S else None
+        final = self.job.final
+        if final is None:
+            self.part.finish(self.place, size, mtime_s=mtime_s, replace=self.there is not None)
+            return self.place.path
+        place = self.context.folder.place(final)
+        try:
+            self.part.finish(place, size, mtime_s=mtime_s, replace=self._may_replace)
+        finally:
+            place.close()
+        return final
+
+
+def _source(url: str) -> str:
+    """The URL in a form that can be compared and shows nothing."""
+    return sha256(bare_url(url).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _same(answer: Answer, there: stat_result) -> bool:
+    """Whether the file has the size and the time that the server tells."""
+    modified = http_date(answer.last_modified)
+    return (
+        S_ISREG(there.st_mode)
+        and answer.total == there.st_size
+        and modified is not None
+        and int(modified) == int(there.st_mtime)
+    )
+
+
+def file_digests(place: Place, names: Mapping[str, str] | tuple[str, ...]) -> dict[str, str]:
+    """Of the file that is there."""
+    hasher = Hasher(dict.fromkeys(names))
+    with open(place.open(), "rb", buffering=0) as file:
+        while data := file.read(262_144):
+            hasher.update(data)
+    return hasher.digests()

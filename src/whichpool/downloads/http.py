@@ -1,0 +1,418 @@
+"""HTTP: one request and what becomes of it through redirects, proxies and statuses."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import threading
+import urllib.request
+from collections.abc import Mapping
+from typing import NamedTuple, Never
+from urllib.parse import urljoin
+
+import urllib3
+from urllib3.util import parse_url
+
+from whichpool import __version__
+from whichpool.downloads.answer import Answer, Body, retry_after
+from whichpool.downloads.connect import Stale, Ways, manager
+from whichpool.downloads.failures import (
+    BadRedirect,
+    Broken,
+    Busy,
+    DownloadFailed,
+    Gone,
+    Refused,
+    TimedOut,
+    Unreachable,
+    Unsafe,
+)
+from whichpool.downloads.records import Settings
+from whichpool.downloads.resolve import Resolver
+from whichpool.downloads.secrets import Cookies, Secrets, basic, checked_headers, harmless, split_credentials
+from whichpool.downloads.wire import Chunked, Counted, Empty, Reply, UntilClosed
+
+__all__ = ["Http"]
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+LATER = frozenset({202, 408, 425, 429})
+"""Not now: 202 is what archives answer while they fetch a thing from tape."""
+
+DRAINED_BYTES = 16 * 1024
+"""Bodies of errors and redirects up to this are read, to keep the connection; past it a new connection costs less."""
+
+STALE_TRIES = 3
+"""Of a request whose connection turned out closed. The second is on a new connection, unless another thread put a kept one back
+at that moment."""
+
+OURS = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "if-range",
+        "range",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers that are not the user's to set: they would change what an answer means."""
+
+
+class Target(NamedTuple):
+    """A URL, taken apart."""
+
+    url: str
+    """Without user name, password and fragment; normal."""
+    scheme: str
+    host: str
+    port: int
+    path: str
+    """With the query."""
+    user: tuple[str, str] | None
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Who is asked: what is meant for one origin is not told to another."""
+        return self.scheme, self.host, self.port
+
+
+def target_of(url: str) -> Target:
+    """Take a URL apart.
+
+    Raises:
+        ValueError: It is none for HTTP; without the URL in its text.
+    """
+    bare, user = split_credentials(url.strip())
+    try:
+        if not bare.isascii():
+            scheme, _, after = bare.partition("://")
+            end = min((i for i in map(after.find, "/?#") if i >= 0), default=len(after))
+            bare = f"{scheme}://{after[:end].encode('idna').decode('ascii')}{after[end:]}"
+        parts = parse_url(bare)
+    except (UnicodeError, urllib3.exceptions.HTTPError):
+        raise ValueError("this is no URL") from None
+    if parts.scheme not in ("http", "https") or not parts.host or parts.auth:
+        raise ValueError("this is no http or https URL")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return Target(parts._replace(fragment=None).url, parts.scheme, parts.host, port, parts.request_uri, user)
+
+
+class Http:
+    """Connections, cookies and credentials of one run. Thread-safe."""
+
+    def __init__(self, settings: Settings, resolver: Resolver | None = None) -> None:
+        self._settings = settings
+        self._ways = Ways(settings, resolver or Resolver())
+        self._headers = checked_headers(settings.headers)
+        self._secrets = Secrets(settings)
+        self._cookies = Cookies(settings.cookies)
+        self._lock = threading.Lock()
+        self._managers: dict[tuple[str | None, bool], urllib3.PoolManager] = {}
+        self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._closed = False
+        if settings.proxy is None:
+            self._proxies: dict[str, str] = urllib.request.getproxies()
+        else:
+            self._proxies = {}
+            _proxy_parts(settings.proxy)
+            if not settings.private:
+                raise ValueError(
+                    "private=False cannot be kept through a proxy: it is the proxy that looks names up"
+                )
+        if settings.ca_bundle is not None or settings.client_cert is not None:
+            self._context(True)  # so that a file that is not there is told at once
+
+    def close(self) -> None:
+        """Close what is idle. Answers that are still read go on; their connections are closed after it."""
+        with self._lock:
+            self._closed = True
+            managers = list(self._managers.values())
+        for one in managers:
+            pools = [one.pools.get(key) for key in one.pools.keys()]  # noqa: SIM118  # its container has no __iter__
+            one.clear()
+            for pool in pools:
+                if pool is not None:
+                    pool.close()
+
+    # --- a request and its redirects ----------------------------------------------------------------------------
+
+    def open(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        asked: Mapping[str, str],
+        method: str,
+        wait_s: float | None,
+    ) -> Answer:
+        """Ask, and follow where it leads. ``asked``: Range and conditions.
+
+        Raises:
+            DownloadFailed: Of some class.
+        """
+        shown = split_credentials(url)[0]
+        try:
+            target = target_of(url)
+            given = {**self._headers, **checked_headers(headers)}
+        except ValueError as error:
+            raise DownloadFailed(str(error), shown, again=False) from None
+        user = target.user
+        first = target.origin
+        redirected = False
+        seen: set[tuple[str, str | None]] = set()
+        try:
+            for _ in range(self._settings.most_redirects + 1):
+                shown = target.url
+                cookie = self._cookies.header(target.url)
+                if (target.url, cookie) in seen:
+                    raise BadRedirect("it is redirected in a circle")
+                seen.add((target.url, cookie))
+                sent = self._sent(target, given, asked, user, cookie, redirected)
+                reply, body, told = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
+                if "set-cookie" in told:
+                    self._cookies.take(target.url, reply.headers)
+                if reply.status in (200, 206, 304, 416):
+                    return self._answer(target.url, reply.status, told, body, method)
+                _drain(body)
+                if reply.status not in REDIRECTS:
+                    self._failed(reply.status, reply.reason, told)
+                went = self._led_to(target, told)
+                if went.origin != target.origin:
+                    given = harmless(given)
+                    user = None
+                user = went.user or user
+                redirected = redirected or went.origin != first
+                target = went
+                if reply.status == 303 and method != "HEAD":
+                    method = "GET"
+            raise BadRedirect(f"it is redirected more than {self._settings.most_redirects} times")
+        except DownloadFailed as failure:
+            failure.url = failure.url or shown
+            raise
+
+    def _sent(
+        self,
+        target: Target,
+        given: Mapping[str, str],
+        asked: Mapping[str, str],
+        user: tuple[str, str] | None,
+        cookie: str | None,
+        redirected: bool,
+    ) -> dict[str, str]:
+        sent = {"User-Agent": f"whichpool/{__version__}", "Accept": "*/*"}
+        names = {name.lower(): name for name in sent}
+        for name, value in given.items():
+            lower = name.lower()
+            if lower not in OURS:
+                sent.pop(names.get(lower, ""), None)
+                names[lower] = name
+                sent[name] = value
+        sent["Accept-Encoding"] = "identity"
+        sent.update(asked)
+        if "authorization" not in names:
+            value = basic(*user) if user else self._secrets.authorization(target.host, redirected=redirected)
+            if value is not None:
+                sent["Authorization"] = value
+        if cookie is not None and "cookie" not in names:
+            sent["Cookie"] = cookie
+        return sent
+
+    def _led_to(self, target: Target, told: Mapping[str, str]) -> Target:
+        location = told.get("location", "").strip()
+        if not location:
+            raise BadRedirect("it is redirected without a Location")
+        try:
+            location = location.encode("latin-1").decode("utf-8")  # what servers send that do not encode it
+        except UnicodeError:
+            pass
+        try:
+            went = target_of(urljoin(target.url, location))
+        except ValueError:
+            raise BadRedirect("it is redirected to what is no http or https URL") from None
+        if target.scheme == "https" and went.scheme == "http" and not self._settings.downgrade:
+            raise BadRedirect("it is redirected from https to http (allowed with downgrade=True)")
+        return went
+
+    def _answer(self, url: str, status: int, told: Mapping[str, str], body: Body, method: str) -> Answer:
+        try:
+            answer = Answer(url, status, told, body, head=method == "HEAD")
+        except BaseException:
+            body.close()
+            raise
+        if status == 416:
+            _drain(body)
+        return answer
+
+    def _failed(self, status: int, reason: str, told: Mapping[str, str]) -> Never:
+        text = f"{status} {reason}".strip()[:200]
+        if status in (404, 410):
+            raise Gone(f"the server has no such thing: {text}", status=status)
+        if status in LATER or status >= 500:
+            raise Busy(f"not now: {text}", status=status, retry_after_s=retry_after(told))
+        if status >= 400:
+            if status in (401, 407) and self._secrets.netrc_trouble:
+                text += f" ({self._secrets.netrc_trouble})"
+            raise Refused(f"the server does not give it: {text}", status=status)
+        if status >= 300:
+            raise BadRedirect(f"a redirect that is none: {text}", status=status)
+        raise Broken(f"an answer without the thing: {text}", status=status, again=False)
+
+    # --- one request --------------------------------------------------------------------------------------------
+
+    def _exchange(
+        self, method: str, target: Target, sent: Mapping[str, str], wait_s: float | None, *, with_cert: bool
+    ) -> tuple[Reply, Body, dict[str, str]]:
+        proxy = self._proxy_for(target)
+        pools = self._manager(proxy, with_cert)
+        pool = pools.connection_from_host(target.host, target.port, target.scheme)
+        forwarded = proxy is not None and target.scheme == "http"
+        for _ in range(STALE_TRIES):
+            try:
+                response = pool.urlopen(
+                    method,
+                    target.url if forwarded else target.path,
+                    headers=sent,
+                    retries=False,
+                    redirect=False,
+                    assert_same_host=False,
+                    pool_timeout=self._settings.connect_s if wait_s is None else wait_s,  # type: ignore[arg-type]
+                    preload_content=False,
+                    decode_content=False,
+                )
+                break
+            except Stale:
+                continue
+            except urllib3.exceptions.EmptyPoolError:
+                raise TimedOut("all connections to the host are in use") from None
+            except urllib3.exceptions.ClosedPoolError:
+                raise Broken("it is closed", again=False) from None
+            except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+                cause = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
+                if isinstance(cause, TimeoutError):
+                    raise TimedOut("the request could not be sent in time") from None
+                raise Broken(f"the request could not be sent: {type(cause).__name__}") from None
+        else:
+            raise Broken("the server closes each connection before it answers")
+        reply: Reply = response.reply  # type: ignore[attr-defined]
+
+        def done(reusable: bool) -> None:
+            nonlocal response
+            held, response = response, None  # type: ignore[assignment]
+            if held is None:
+                return
+            if reusable:
+                reply.close()
+            else:
+                held.close()  # type: ignore[unreachable]
+            held.release_conn()
+
+        try:
+            told = reply.told()
+            return reply, _body(reply, told, done), told
+        except BaseException:
+            done(False)
+            raise
+
+    def _proxy_for(self, target: Target) -> str | None:
+        if self._settings.proxy is not None:
+            return self._settings.proxy
+        proxy = self._proxies.get(target.scheme) or self._proxies.get("all")
+        if not proxy or urllib.request.proxy_bypass(f"{target.host}:{target.port}"):
+            return None
+        if "://" not in proxy:
+            proxy = "http://" + proxy
+        try:
+            _proxy_parts(proxy)
+        except ValueError as error:
+            raise Unreachable(f"{error} (from the environment)", again=False) from None
+        if not self._settings.private:
+            raise Unsafe(
+                "private=False cannot be kept through the environment's proxy: it is the proxy that looks names up"
+            )
+        return proxy
+
+    def _manager(self, proxy: str | None, with_cert: bool) -> urllib3.PoolManager:
+        with_cert = with_cert or self._settings.client_cert is None
+        with self._lock:
+            if self._closed:
+                raise Broken("it is closed", again=False)
+            found = self._managers.get((proxy, with_cert))
+            if found is None:
+                bare, auth = _proxy_parts(proxy) if proxy is not None else (None, None)
+                found = manager(self._ways, self._context(with_cert), bare, auth)
+                self._managers[proxy, with_cert] = found
+        return found
+
+    def _context(self, with_cert: bool) -> ssl.SSLContext:
+        found = self._contexts.get(with_cert)
+        if found is None:
+            bundle = self._settings.ca_bundle
+            try:
+                found = ssl.create_default_context(cafile=None if bundle is None else str(bundle))
+            except (OSError, ssl.SSLError) as error:
+                raise ValueError(f"{bundle} cannot be used as ca_bundle: {error.strerror or error}") from None
+            if with_cert and self._settings.client_cert is not None:
+                cert, key = self._settings.client_cert
+                try:
+                    found.load_cert_chain(cert, key, password=_no_password)
+                except (OSError, ssl.SSLError, ValueError) as error:
+                    raise ValueError(f"{cert} cannot be used as client_cert: {error}") from None
+            self._contexts[with_cert] = found
+        return found
+
+
+def _no_password() -> str:
+    raise ValueError("its key is encrypted; whichpool asks for no password")
+
+
+def _proxy_parts(proxy: str) -> tuple[str, str | None]:
+    """A proxy's URL without credentials, and its ``Proxy-Authorization``."""
+    bare, user = split_credentials(proxy if "://" in proxy else "http://" + proxy)
+    scheme = bare.partition("://")[0].lower()
+    if scheme not in ("http", "https"):
+        raise ValueError(f"a {scheme} proxy cannot be used, only http and https ones")
+    return bare, basic(*user) if user else None
+
+
+def _body(reply: Reply, told: Mapping[str, str], done: object) -> Body:
+    from whichpool.downloads.answer import content_length
+
+    if reply.empty:
+        return Empty(done)  # type: ignore[arg-type]
+    if reply.chunked:
+        return Chunked(reply.wire, done, _span(reply, told))  # type: ignore[arg-type]
+    length = content_length(told)
+    if length is None:
+        return UntilClosed(reply.wire, done, _span(reply, told))  # type: ignore[arg-type]
+    return Counted(reply.wire, done, length)  # type: ignore[arg-type]
+
+
+def _span(reply: Reply, told: Mapping[str, str]) -> int | None:
+    """The bytes that a 206 without Content-Length has, by its Content-Range. What is wrong with that, `Answer` tells."""
+    from whichpool.downloads.answer import content_range
+
+    if reply.status != 206:
+        return None
+    try:
+        first, last, _ = content_range(told.get("content-range", ""))
+    except ValueError:
+        return None
+    return None if first is None or last is None else last - first + 1
+
+
+def _drain(body: Body) -> None:
+    """Read what is small, to keep the connection; close it otherwise."""
+    left = DRAINED_BYTES
+    try:
+        while left > 0:
+            data = body.read(left)
+            if not data:
+                return
+            left -= len(data)
+    except DownloadFailed:
+        pass
+    finally:
+        body.close()

@@ -1,0 +1,117 @@
+"""The book of one request: what was tried, what came of it, and its receipt."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from time import monotonic, time
+from urllib.parse import urlsplit, urlunsplit
+
+from whichpool.downloads.failures import DownloadFailed
+from whichpool.downloads.records import Receipt, Request
+
+__all__ = ["Job", "bare_url", "host_of"]
+
+
+class Job:
+    """One request in progress. It is on one thread at a time.
+
+    Args:
+        number: Its place in the input, from 0.
+        request: What is asked for.
+        name: The file's name, which is this request's alone.
+        wanted: What the name would be if nobody else had it.
+
+    Attributes:
+        urls: The URLs that may still be tried; the first is the next one's.
+        final: The name that the server made us take in its place; ``None``: it did not.
+    """
+
+    __slots__ = (
+        "attempts",
+        "began",
+        "fetched",
+        "final",
+        "name",
+        "number",
+        "request",
+        "resumed",
+        "segments",
+        "started",
+        "urls",
+        "wanted",
+    )
+
+    def __init__(self, number: int, request: Request, name: str, wanted: str) -> None:
+        self.number = number
+        self.request = request
+        self.name = name
+        self.wanted = wanted
+        self.urls = list(request.urls)
+        self.final: str | None = None
+        self.attempts = 0
+        self.fetched = 0
+        self.segments = 1
+        self.resumed = False
+        self.started = 0.0  # seconds since 1970
+        self.began = 0.0  # of the steady clock
+
+    @property
+    def url(self) -> str:
+        """What the next try is of."""
+        return self.urls[0]
+
+    def begin(self) -> None:
+        """A try begins."""
+        if not self.attempts:
+            self.started, self.began = time(), monotonic()
+        self.attempts += 1
+
+    def failed(self, failure: DownloadFailed) -> bool:
+        """The try failed; whether another one may go better. The next one is of the next mirror."""
+        first = self.urls.pop(0)
+        if failure.again:
+            self.urls.append(first)
+        return bool(self.urls)
+
+    def receipt(self, outcome: str, **more: object) -> Receipt:
+        """What became of it."""
+        return Receipt(
+            bare_url(self.request.url),
+            outcome,
+            fetched_bytes=self.fetched,
+            attempts=max(1, self.attempts),
+            resumed=self.resumed,
+            segments=self.segments,
+            started=_utc(self.started) if self.attempts else None,
+            elapsed_s=round(monotonic() - self.began, 6) if self.attempts else None,
+            **more,  # type: ignore[arg-type]  # the fields of a receipt, by name
+        )
+
+    def failure(self, failure: DownloadFailed) -> Receipt:
+        """The receipt where nothing more is tried."""
+        return self.receipt(
+            "failed",
+            final_url=failure.url or None,
+            failure=failure.kind,
+            status=failure.status,
+            message=str(failure),
+        )
+
+
+def _utc(seconds: float) -> str:
+    when = datetime.fromtimestamp(seconds, UTC)
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z"
+
+
+def bare_url(url: str) -> str:
+    """Without user name and password."""
+    if "@" not in url:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def host_of(url: str) -> str:
+    """The host and its port: what limits are for."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2].lower() or parts.scheme
