@@ -207,6 +207,7 @@ def test_names_from_urls(url: str, name: str) -> None:
         ("attachment; filename*=UTF-8''..%2f..%2fetc%2fpasswd", "passwd"),
         ("attachment; filename=.bashrc", "bashrc"),
         ("attachment; filename=. -rf", "_rf"),
+        ("attachment; filename=. .bashrc", "bashrc"),
         ("attachment; filename*=UTF-8''..; filename=plain.txt", "plain.txt"),
         ("attachment; filename=..", None),
         ("attachment; filename=", None),

@@ -6,15 +6,17 @@ import signal
 import sys
 import threading
 from _thread import interrupt_main
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 import whichpool
 from whichpool.cli.endings import FAILED, INTERRUPTED, TERMINATED, USAGE, Ending
-from whichpool.cli.standard import output, printing, talking
+from whichpool.cli.get_command import get
+from whichpool.cli.options import Parsed, debug_option, with_options
+from whichpool.cli.standard import output, talking
 from whichpool.cli.talk import say
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = ["app"]
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def _plan(ctx: click.Context, param: click.Parameter, value: str) -> str | tuple[int, int]:
@@ -38,27 +38,15 @@ def _plan(ctx: click.Context, param: click.Parameter, value: str) -> str | tuple
     )
 
 
-class _Parsed(click.Command):
-    """A command whose ``--help`` and ``--version`` end as all that is printed does."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """As click's; all that it ever prints is what these two print."""
-        try:
-            with printing():
-                return super().make_context(*args, **kwargs)
-        except click.exceptions.Exit:
-            output()
-            raise
-
-
-class App(_Parsed, click.Group):
+class App(Parsed, click.Group):
     """A group that ends with the documented exit codes, and without tracebacks unless asked."""
 
-    command_class = _Parsed
+    command_class = Parsed
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and take what click would report as its own, in its own way."""
         asked: list[int] = []  # to end, by these signals
+        ctx.ensure_object(dict)["asked"] = asked
         try:
             with _ended_by_sigterm(asked):
                 return super().invoke(ctx)
@@ -134,26 +122,8 @@ def _unexpected(error: BaseException) -> str:
     return f"unexpected {type(error).__qualname__}: {error} (--debug shows where)"
 
 
-def _debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value:
-        ctx.ensure_object(dict)["debug"] = True
-
-
-def _with_options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-debug_option = click.option(
-    "--debug", is_flag=True, expose_value=False, is_eager=True, callback=_debug, help="Show tracebacks."
-)
-
 # What map and explain share.
-work_options = _with_options(
+work_options = with_options(
     click.argument("target", metavar="MODULE:FUNCTION"),
     click.argument("items", required=False, metavar="[ITEMS|-]"),
     click.option("--json", "as_json", is_flag=True, help="Each line of ITEMS is a JSON value."),
@@ -187,7 +157,8 @@ def app() -> None:
     """Threads or processes? whichpool measures the function while it already runs, and acts on it.
 
     Results go to standard output, talk to standard error. Exit codes: 0 done, 1 the function raised or items
-    failed, 2 wrong usage, 3 something could not be read or written, 130 interrupted.
+    failed, 2 wrong usage, 3 something could not be read or written, 130 interrupted; `whichpool get --help` has
+    those of downloads.
     """
 
 
@@ -309,3 +280,6 @@ def demo(as_json: bool) -> None:
     from whichpool.cli.demo import run
 
     run(as_json=as_json)
+
+
+app.add_command(get)

@@ -6,6 +6,8 @@
 3    items could not be read, or results could not be written
 130  Ctrl-C (128 + SIGINT)
 143  asked to end (128 + SIGTERM)
+
+``whichpool get`` has further ones, a class of failure each: `whichpool.downloads.failures`.
 """
 
 from __future__ import annotations

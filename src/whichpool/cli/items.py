@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
     from typing import TextIO
 
-__all__ = ["choose"]
+__all__ = ["choose", "lines_of"]
 
 # Files up to this size are read whole before the work starts, so that whichpool knows how many items remain
 # (it decides better, and progress has an end). Larger ones stream. Bytes; a guess: 64 MB of lines are half a
@@ -62,6 +62,22 @@ def choose(items: str | None, *, as_json: bool, pattern: str | None, numbers: in
         raise _unreadable(items, error) from error
     parsed = _parsed(lines, items, as_json)
     return list(parsed) if whole else parsed
+
+
+def lines_of(name: str) -> Iterator[str]:
+    """The lines of a file as they are read; with ``-``, of standard input as they come.
+
+    They are UTF-8; a byte order mark is dropped.
+
+    Raises:
+        Ending: With code 3 where it cannot be read; also half way.
+    """
+    if name == "-":
+        return _parsed(_standard_input(), "standard input", as_json=False)
+    try:
+        return _parsed(Path(name).open(encoding="utf-8-sig"), name, as_json=False)
+    except OSError as error:
+        raise _unreadable(name, error) from error
 
 
 def _paths(pattern: str) -> list[str]:

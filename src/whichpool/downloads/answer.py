@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from types import TracebackType
 from typing import Protocol
 
@@ -16,6 +17,9 @@ __all__ = [
     "MOST_RETRY_AFTER_S",
     "Answer",
     "Body",
+    "Nothing",
+    "Stored",
+    "answer_for",
     "content_length",
     "content_range",
     "http_date",
@@ -156,7 +160,7 @@ def content_length(headers: Mapping[str, str]) -> int | None:
         return int(told)
     values = {part.strip(" \t") for part in told.split(",")}
     value = values.pop()
-    if values or not re.fullmatch(r"[0-9]{1,%d}" % MOST_DIGITS, value):
+    if values or not re.fullmatch(rf"[0-9]{{1,{MOST_DIGITS}}}", value):
         raise Broken(f"the server's Content-Length is no length: {told[:60]!r}")
     return int(value)
 
@@ -167,7 +171,7 @@ def content_range(text: str) -> tuple[int | None, int | None, int | None]:
     Raises:
         ValueError: It is none of these.
     """
-    number = r"([0-9]{1,%d})" % MOST_DIGITS
+    number = rf"([0-9]{{1,{MOST_DIGITS}}})"
     match = re.fullmatch(rf"bytes[ =]+(?:{number}-{number}|\*)/(?:{number}|\*)", text.strip(), re.IGNORECASE)
     if match is None:
         raise ValueError(f"with a Content-Range that is none: {text[:60]!r}")
@@ -193,17 +197,10 @@ def http_date(text: str | None) -> float | None:
     try:
         when = parsedate_to_datetime(text)
         if when.tzinfo is None:  # "-0000": UTC of an unknown place
-            when = when.replace(tzinfo=timezone.utc)
+            when = when.replace(tzinfo=UTC)
         return when.timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-
-
-def now_text(seconds: float) -> str:
-    """An HTTP date."""
-    from email.utils import format_datetime
-
-    return format_datetime(datetime.fromtimestamp(int(seconds), timezone.utc), usegmt=True)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -221,3 +218,65 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     now = http_date(headers.get("date"))
     return min(max(until - (time.time() if now is None else now), 0.0), MOST_RETRY_AFTER_S)
+
+
+class Nothing:
+    """No body."""
+
+    def read(self, most: int) -> bytes:
+        """``b""``."""
+        return b""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is known of a thing that no HTTP server has."""
+
+    size: int
+    etag: str | None
+    """Strong, with its quotes."""
+    modified: float | None
+    """Seconds since 1970."""
+    ranges: bool
+    """Whether it can be read from anywhere."""
+
+
+def answer_for(
+    url: str, stored: Stored, asked: Mapping[str, str], body: Body, *, head: bool = False
+) -> Answer:
+    """What a server would answer to these conditions and this range (RFC 9110, 13.2.2)."""
+    headers = {"content-length": str(stored.size), "accept-ranges": "bytes" if stored.ranges else "none"}
+    if stored.etag is not None:
+        headers["etag"] = stored.etag
+    modified = None
+    if stored.modified is not None:
+        try:
+            modified = datetime.fromtimestamp(int(stored.modified), UTC)
+            headers["last-modified"] = format_datetime(modified, usegmt=True)
+        except (ValueError, OverflowError, OSError):
+            pass  # a year that no HTTP date has
+    if "If-None-Match" in asked:
+        unchanged = stored.etag is not None and asked["If-None-Match"].removeprefix("W/") in (
+            stored.etag,
+            "*",
+        )
+    else:
+        since = http_date(asked.get("If-Modified-Since"))
+        unchanged = since is not None and modified is not None and modified.timestamp() <= since
+    if unchanged:
+        return Answer(url, 304, headers, body, head=head)
+    match = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", asked.get("Range", "")) if stored.ranges else None
+    if match is None or asked.get("If-Range", stored.etag) not in (stored.etag, headers.get("last-modified")):
+        return Answer(url, 200, headers, body, head=head)
+    first, last = int(match[1]), min(int(match[2] or stored.size - 1), stored.size - 1)
+    if first > last:
+        headers |= {"content-range": f"bytes */{stored.size}", "content-length": "0"}
+        return Answer(url, 416, headers, body, head=head)
+    headers |= {
+        "content-range": f"bytes {first}-{last}/{stored.size}",
+        "content-length": str(last - first + 1),
+    }
+    return Answer(url, 206, headers, body, head=head)

@@ -175,6 +175,9 @@ class Board:
         """
         entry = Entry(self, name, total, done, url)
         with self._lock:
+            if not self._entries and not self._received:
+                # Getting ready is not what the rate is about.
+                self._window = _Window(self._clock(), 0)
             self._entries[id(entry)] = entry
         if self._started is not None:
             self._started(entry)

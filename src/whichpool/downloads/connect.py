@@ -1,6 +1,7 @@
-"""Connections: urllib3's, with names from `Resolver`, one time for all of connecting, and addresses checked where they are used.
+"""Connections: urllib3's, with names from `Resolver` and one time for all of connecting.
 
-Whatever goes wrong here is raised as the class of failure that it is, without a URL: the caller knows it.
+Addresses are checked where they are connected to. Whatever goes wrong here is raised as the class of failure that it
+is, without a URL: the caller knows it.
 """
 
 from __future__ import annotations
@@ -83,14 +84,14 @@ class _Ours(_Base):
             self.connecting = False
         if isinstance(self.sock, ssl.SSLSocket):
             # A body that ends with the connection is whole only if the end was announced, not if someone cut the line.
-            self.sock.suppress_ragged_eofs = False
+            self.sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]  # typeshed has it as an argument only
 
     def _peer(self) -> str:
         where = f"{self.host}:{self.port}"
         return f"the proxy {where}" if self.proxy is not None else where
 
     def _new_conn(self) -> socket.socket:
-        host = self._dns_host  # type: ignore[attr-defined]  # with the dot at its end, if it has one
+        host = self._dns_host  # with the dot at its end, if it has one
         port = self.port
         addresses = self.ways.resolver.addresses(host, port, self.until - time.monotonic())
         if not self.ways.settings.private:
@@ -133,19 +134,22 @@ class _Ours(_Base):
         return left_s
 
     def _tunnel(self) -> None:
-        super()._tunnel()  # type: ignore[misc]
+        super()._tunnel()
         self.sock.settimeout(self._left_s())  # for the TLS that follows
 
-    def response_class(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> Reply:  # type: ignore[override]
+    def response_class(  # type: ignore[override]
+        self, sock: socket.socket, debuglevel: int = 0, method: str | None = None
+    ) -> Reply:
         """What `http.client` makes of the socket when an answer is due; also for a proxy's answer to CONNECT."""
         settings = self.ways.settings
         until = self.until if self.connecting else time.monotonic() + settings.first_byte_s
         self.reply = Reply(Wire(sock, until, settings.stall_s, settings.stall_bytes), method)
         return self.reply
 
-    def getresponse(self) -> urllib3.HTTPResponse:
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
         try:
-            response = super().getresponse()
+            # urllib3's own would build its headers anew from those of `email`: half of what an answer costs.
+            http.client.HTTPConnection.getresponse(self)
         except DownloadFailed:
             raise
         except OSError as error:
@@ -155,17 +159,21 @@ class _Ours(_Base):
         except http.client.HTTPException as error:
             raise Broken(f"what came is no HTTP: {type(error).__name__}") from None
         self.used = True
-        response.reply = self.reply  # type: ignore[attr-defined]
+        reply = self.reply
+        response = urllib3.HTTPResponse(
+            reply, status=reply.status, preload_content=False, original_response=reply
+        )
+        response.reply = reply  # type: ignore[attr-defined]
         return response
 
 
-class _Plain(_Ours, HTTPConnection):  # type: ignore[misc]
+class _Plain(_Ours, HTTPConnection):
     def __init__(self, *args: Any, ways: Ways, **options: Any) -> None:
         super().__init__(*args, **options)
         self.ways = ways
 
 
-class _Tls(_Ours, HTTPSConnection):  # type: ignore[misc]
+class _Tls(_Ours, HTTPSConnection):
     def __init__(self, *args: Any, ways: Ways, **options: Any) -> None:
         super().__init__(*args, **options)
         self.ways = ways
@@ -184,7 +192,7 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 
 
 def manager(
-    ways: Ways, context: ssl.SSLContext, proxy: str | None, proxy_auth: str | None
+    ways: Ways, context: ssl.SSLContext | None, proxy: str | None, proxy_auth: str | None
 ) -> urllib3.PoolManager:
     """Pools of connections to all hosts, straight or through a proxy."""
     settings = ways.settings
@@ -207,10 +215,8 @@ def manager(
             proxy_ssl_context=context if proxy.startswith("https:") else None,
             **options,
         )
-    made.pool_classes_by_scheme = {
-        "http": partial(_PlainPool, ways=ways),
-        "https": partial(_TlsPool, ways=ways),
-    }  # type: ignore[dict-item]
+    pools: dict[str, Any] = {"http": partial(_PlainPool, ways=ways), "https": partial(_TlsPool, ways=ways)}
+    made.pool_classes_by_scheme = pools
     return made
 
 

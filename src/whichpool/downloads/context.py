@@ -62,6 +62,7 @@ class Context:
         self._tries = 0
         self._pools: dict[str, whichpool.Pool] = {}
         self._closed = False
+        self._deserted = False  # nobody waits any more for what is in progress
         self._on_event = on_event
 
     def tell(self, event: str, **what: Any) -> None:
@@ -95,6 +96,9 @@ class Context:
             self._release(host)
             self._tries -= 1
             self._busy.notify_all()
+            last = self._deserted and not self._tries
+        if last:
+            self.folder.close()
 
     def further(self, host: str) -> bool:
         """A further connection of a file; False: there are enough, or the host sends no ranges."""
@@ -152,15 +156,15 @@ class Context:
                     pool = self._pools[name] = whichpool.Pool(plan=(0, threads), shared="ok")
         return pool
 
-    def close(self, most_s: float) -> bool:
-        """End what is in progress, which puts down what it has; True: all of it did in so long."""
+    def close(self, most_s: float) -> None:
+        """End what is in progress, which puts down what it has; wait for that, but not for longer than so."""
         self.stop.set()
         with self._lock:
             self._closed = True
-            still = not self._busy.wait_for(lambda: not self._tries, most_s)
+            self._busy.wait_for(lambda: not self._tries, most_s)
+            self._deserted = still = self._tries > 0
         self.transport.close()
         for pool in self._pools.values():
             pool.close(wait=not still)
         if not still:
             self.folder.close()
-        return not still

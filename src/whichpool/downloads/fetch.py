@@ -42,6 +42,7 @@ __all__ = ["Fetcher"]
 
 APART_BYTES = 8_000_000
 """From this size on, a file is hashed on another thread than the one that receives it."""
+_TELL = ("repr-digest", "content-digest", "digest", "content-md5")
 LATEST_S = 2.0**33
 """Seconds since 1970. No file is given a later time: some file systems cannot have one."""
 
@@ -70,8 +71,7 @@ class Fetcher:
         except DownloadFailed as failure:
             if is_full(failure):
                 context.full = failure
-            if not failure.url:
-                failure.url = bare_url(job.url)
+            failure.url = bare_url(failure.url or job.url)
             if isinstance(failure, DiskFailed) or not job.failed(failure):
                 return job.number, job.failure(failure)
             if job.attempts <= context.settings.retries:
@@ -259,7 +259,7 @@ class _File:
         return self.job.receipt(
             "unchanged",
             path=place.path,
-            final_url=answer.url,
+            final_url=bare_url(answer.url),
             bytes=there.st_size,
             etag=answer.etag,
             last_modified=answer.last_modified,
@@ -280,9 +280,9 @@ class _File:
                 validator,
                 answer.etag,
                 answer.last_modified,
-                answer.url,
+                bare_url(answer.url),
                 self.job.final,
-                promised(answer.headers, whole=True),
+                _promised(answer),
             )
         self.part.begin(identity)
         if total == 0:
@@ -295,9 +295,9 @@ class _File:
         total = identity.total if identity is not None else answer.total if answer is not None else None
         done = part.there.size
         given = self.request.digests
-        told = dict(identity.digests) if identity is not None else {}
-        if answer is not None:
-            told.update(promised(answer.headers, whole=answer.status == 200))
+        told = identity.digests if identity is not None else {}
+        if answer is not None and (identity is None or answer.status != 200):
+            told = {**told, **_promised(answer)}
         names = dict.fromkeys((*filter(None, [context.settings.digest]), *given, *told))
         apart = done > 0 or (total is not None and total >= APART_BYTES)
         hashing = Hashing(part, names, context.later if apart else None)
@@ -309,7 +309,8 @@ class _File:
             if total is not None and total > done:
                 reservation = context.space.reserve(total - done, part.path)
             if answer is not None:
-                transfer = Transfer(context, job, part, gaps, hashing, entry, reservation)
+                noted = reservation if apart else None  # what is small is there in a moment
+                transfer = Transfer(context, job, part, gaps, hashing, entry, noted)
                 try:
                     size = transfer.run(answer)
                 finally:
@@ -362,7 +363,13 @@ class _File:
             and (answer.total is not None or "chunked" in answer.headers.get("transfer-encoding", "").lower())
         )
         path = self._name(size, modified)
-        final_url = answer.url if answer is not None else identity.final_url if identity is not None else None
+        final_url = (
+            bare_url(answer.url)
+            if answer is not None
+            else identity.final_url
+            if identity is not None
+            else None
+        )
         return job.receipt(
             "fetched",
             path=path,
@@ -392,6 +399,12 @@ class _File:
         finally:
             place.close()
         return final
+
+
+def _promised(answer: Answer) -> Mapping[str, str]:
+    """The digests of the whole that it tells. Few answers tell any, and thousands of small files should not pay."""
+    headers = answer.headers
+    return promised(headers, whole=answer.status == 200) if any(map(headers.__contains__, _TELL)) else {}
 
 
 def _source(url: str) -> str:

@@ -6,7 +6,7 @@ import http.client
 import ssl
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Never
 from urllib.parse import urljoin
 
@@ -14,7 +14,7 @@ import urllib3
 from urllib3.util import parse_url
 
 from whichpool import __version__
-from whichpool.downloads.answer import Answer, Body, retry_after
+from whichpool.downloads.answer import Answer, Body, content_range, retry_after
 from whichpool.downloads.connect import Stale, Ways, manager
 from whichpool.downloads.failures import (
     BadRedirect,
@@ -43,8 +43,8 @@ DRAINED_BYTES = 16 * 1024
 """Bodies of errors and redirects up to this are read, to keep the connection; past it a new connection costs less."""
 
 STALE_TRIES = 3
-"""Of a request whose connection turned out closed. The second is on a new connection, unless another thread put a kept one back
-at that moment."""
+"""Of a request whose connection turned out closed. The second is on a new connection, unless another thread put a kept
+one back at that moment."""
 
 OURS = frozenset(
     {
@@ -111,7 +111,7 @@ class Http:
         self._secrets = Secrets(settings)
         self._cookies = Cookies(settings.cookies)
         self._lock = threading.Lock()
-        self._managers: dict[tuple[str | None, bool], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str | None, bool | None], urllib3.PoolManager] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._closed = False
         if settings.proxy is None:
@@ -171,9 +171,10 @@ class Http:
                     raise BadRedirect("it is redirected in a circle")
                 seen.add((target.url, cookie))
                 sent = self._sent(target, given, asked, user, cookie, redirected)
-                reply, body, told = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
+                reply, body = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
+                told = reply.told
                 if "set-cookie" in told:
-                    self._cookies.take(target.url, reply.headers)
+                    self._cookies.take(target.url, reply.pairs)
                 if reply.status in (200, 206, 304, 416):
                     return self._answer(target.url, reply.status, told, body, method)
                 _drain(body)
@@ -213,9 +214,9 @@ class Http:
         sent["Accept-Encoding"] = "identity"
         sent.update(asked)
         if "authorization" not in names:
-            value = basic(*user) if user else self._secrets.authorization(target.host, redirected=redirected)
-            if value is not None:
-                sent["Authorization"] = value
+            who = basic(*user) if user else self._secrets.authorization(target.host, redirected=redirected)
+            if who is not None:
+                sent["Authorization"] = who
         if cookie is not None and "cookie" not in names:
             sent["Cookie"] = cookie
         return sent
@@ -264,9 +265,10 @@ class Http:
 
     def _exchange(
         self, method: str, target: Target, sent: Mapping[str, str], wait_s: float | None, *, with_cert: bool
-    ) -> tuple[Reply, Body, dict[str, str]]:
+    ) -> tuple[Reply, Body]:
         proxy = self._proxy_for(target)
-        pools = self._manager(proxy, with_cert)
+        encrypted = target.scheme == "https" or (proxy or "").startswith("https:")
+        pools = self._manager(proxy, with_cert if encrypted else None)
         pool = pools.connection_from_host(target.host, target.port, target.scheme)
         forwarded = proxy is not None and target.scheme == "http"
         for _ in range(STALE_TRIES):
@@ -298,20 +300,19 @@ class Http:
             raise Broken("the server closes each connection before it answers")
         reply: Reply = response.reply  # type: ignore[attr-defined]
 
+        held: list[urllib3.BaseHTTPResponse] = [response]
+
         def done(reusable: bool) -> None:
-            nonlocal response
-            held, response = response, None  # type: ignore[assignment]
-            if held is None:
-                return
-            if reusable:
-                reply.close()
-            else:
-                held.close()  # type: ignore[unreachable]
-            held.release_conn()
+            if held:
+                mine = held.pop()
+                if reusable:
+                    reply.close()
+                else:
+                    mine.close()
+                mine.release_conn()
 
         try:
-            told = reply.told()
-            return reply, _body(reply, told, done), told
+            return reply, _body(reply, done)
         except BaseException:
             done(False)
             raise
@@ -334,15 +335,19 @@ class Http:
             )
         return proxy
 
-    def _manager(self, proxy: str | None, with_cert: bool) -> urllib3.PoolManager:
-        with_cert = with_cert or self._settings.client_cert is None
+    def _manager(self, proxy: str | None, with_cert: bool | None) -> urllib3.PoolManager:
+        """``with_cert=None``: without TLS. Loading who is trusted takes 20 ms and more; plain HTTP need not pay it."""
+        if with_cert is False and self._settings.client_cert is None:
+            with_cert = True
         with self._lock:
             if self._closed:
                 raise Broken("it is closed", again=False)
             found = self._managers.get((proxy, with_cert))
             if found is None:
                 bare, auth = _proxy_parts(proxy) if proxy is not None else (None, None)
-                found = manager(self._ways, self._context(with_cert), bare, auth)
+                found = manager(
+                    self._ways, None if with_cert is None else self._context(with_cert), bare, auth
+                )
                 self._managers[proxy, with_cert] = found
         return found
 
@@ -377,27 +382,22 @@ def _proxy_parts(proxy: str) -> tuple[str, str | None]:
     return bare, basic(*user) if user else None
 
 
-def _body(reply: Reply, told: Mapping[str, str], done: object) -> Body:
-    from whichpool.downloads.answer import content_length
-
+def _body(reply: Reply, done: Callable[[bool], None]) -> Body:
     if reply.empty:
-        return Empty(done)  # type: ignore[arg-type]
+        return Empty(done)
     if reply.chunked:
-        return Chunked(reply.wire, done, _span(reply, told))  # type: ignore[arg-type]
-    length = content_length(told)
-    if length is None:
-        return UntilClosed(reply.wire, done, _span(reply, told))  # type: ignore[arg-type]
-    return Counted(reply.wire, done, length)  # type: ignore[arg-type]
+        return Chunked(reply.wire, done, _span(reply))
+    if reply.length is None:
+        return UntilClosed(reply.wire, done, _span(reply))
+    return Counted(reply.wire, done, reply.length)
 
 
-def _span(reply: Reply, told: Mapping[str, str]) -> int | None:
-    """The bytes that a 206 without Content-Length has, by its Content-Range. What is wrong with that, `Answer` tells."""
-    from whichpool.downloads.answer import content_range
-
+def _span(reply: Reply) -> int | None:
+    """The bytes of a 206 without Content-Length, by its Content-Range. What is wrong with that, `Answer` tells."""
     if reply.status != 206:
         return None
     try:
-        first, last, _ = content_range(told.get("content-range", ""))
+        first, last, _ = content_range(reply.told.get("content-range", ""))
     except ValueError:
         return None
     return None if first is None or last is None else last - first + 1

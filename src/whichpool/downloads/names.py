@@ -214,7 +214,7 @@ def _last_part(text: str, *, hidden: bool) -> str:
     """
     name = _part(_SEPARATORS.split(text)[-1])
     if not hidden:
-        name = _part(name.lstrip("."))
+        name = _part(name.lstrip("." + _BLANKS))
     return "_" + name[1:] if name.startswith("-") else name
 
 

@@ -84,12 +84,12 @@ class Part:
             DiskFailed: Another program is fetching it, or it cannot be opened.
         """
         try:
-            self._fd = self._open(0)
+            self._fd = self._open()
             found = self._journal.read() if self._fd is not None else None
             if found is None or self._fd is None:
                 return None
             identity, there = found
-            if os.fstat(self._fd).st_size < there.end:
+            if self._size() < there.end:
                 return None
         except OSError as error:
             raise disk_failed(error, self.path) from error
@@ -109,12 +109,11 @@ class Part:
             self._synced_at = monotonic()
             try:
                 if self._fd is None:
-                    self._fd = self._open(os.O_CREAT)
-                    assert self._fd is not None
+                    self._fd = self._make()
                 if not self._journal.is_open:
-                    self._journal.read()
+                    self._journal.read()  # of a part that is not there any more
                 self._journal.forget()
-                if os.fstat(self._fd).st_size:
+                if self._size():
                     os.ftruncate(self._fd, 0)
             except OSError as error:
                 raise disk_failed(error, self.path) from error
@@ -134,14 +133,31 @@ class Part:
         except OSError:
             pass  # it was not there, or it stays: it is not believed in any case
 
-    def _open(self, create: int) -> int | None:
-        """The part, locked; ``None``: there is none."""
+    def _make(self) -> int:
+        """A part that nobody else has, locked."""
+        for _ in range(TRIES):
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+                fd = os.open(self._name, flags, 0o666, dir_fd=self.place.fd)
+            except FileExistsError:
+                found = self._open()
+                if found is not None:
+                    return found
+                continue
+            try:
+                self._take(fd)
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd
+        raise self._moving()
+
+    def _open(self) -> int | None:
+        """The part that is there, locked; ``None``: there is none."""
         place = self.place
         for _ in range(TRIES):
             try:
-                fd = os.open(
-                    self._name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | create, 0o666, dir_fd=place.fd
-                )
+                fd = os.open(self._name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
             except FileNotFoundError:
                 return None
             keep = False
@@ -166,7 +182,14 @@ class Part:
             finally:
                 if not keep:
                     os.close(fd)
-        raise DiskFailed(f"{self.path}: another program keeps moving it. Use a folder of your own")
+        raise self._moving()
+
+    def _moving(self) -> DiskFailed:
+        return DiskFailed(f"{self.path}: another program keeps moving it. Use a folder of your own")
+
+    def _size(self) -> int:
+        assert self._fd is not None
+        return os.fstat(self._fd).st_size
 
     def _take(self, fd: int) -> None:
         try:
@@ -280,7 +303,7 @@ class Part:
             if self._lost is not None:
                 raise disk_failed(self._lost, self.path) from self._lost
             try:
-                size = os.fstat(self._fd).st_size
+                size = self._size()
                 if size != total:
                     raise DiskFailed(
                         f"{self.path}: it has {size:,} bytes on the disk, not the {total:,} that were written. "

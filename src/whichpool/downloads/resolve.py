@@ -17,8 +17,8 @@ Address = tuple[int, tuple[object, ...]]
 """A family and what a socket of it is connected to."""
 
 KEPT_S = 60.0
-"""Seconds that an answer is used for. The lifetime that the server gave is not known (`getaddrinfo` does not tell); a minute
-is what short ones have, and is what browsers use."""
+"""Seconds that an answer is used for. The lifetime that the server gave is not known (`getaddrinfo` does not tell); a
+minute is what short ones have, and what browsers take."""
 
 FAILED_KEPT_S = 5.0
 """Seconds that "no such host" is remembered: ten thousand URLs of a host that is not there are one lookup. A guess."""
@@ -32,7 +32,11 @@ MAY_PASS = {socket.EAI_AGAIN, socket.EAI_MEMORY, getattr(socket, "EAI_SYSTEM", s
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """An IPv4 address stands in the last 32 bits (RFC 6052)."""
 
-SIX_TO_FOUR = ipaddress.ip_network("2002::/16")
+NOT_PUBLIC = tuple(
+    map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "64:ff9b:1::/48", "2001:2::/48"))
+)
+"""Blocks that some versions of `ipaddress` take for public, or partly so: protocol assignments, retired relays, NAT64
+for use within one network (RFC 8215), benchmarks."""
 
 
 def is_public(address: str) -> bool:
@@ -51,9 +55,14 @@ def is_public(address: str) -> bool:
         if inner is None and (parsed in NAT64 or int(parsed) >> 32 == 0):
             inner = ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF)
         if inner is not None:
-            return inner.is_global and not inner.is_multicast
-        return parsed.is_global and not parsed.is_multicast and not parsed.is_site_local
-    return parsed.is_global and not parsed.is_multicast
+            return _global(inner)
+        return _global(parsed) and not parsed.is_site_local
+    return _global(parsed)
+
+
+def _global(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    blocks = (block for block in NOT_PUBLIC if block.version == address.version)
+    return address.is_global and not address.is_multicast and not any(address in block for block in blocks)
 
 
 class _Lookup:

@@ -1,4 +1,4 @@
-"""What authenticates: from the URL, netrc, the settings and cookies; for which host; and how it is kept out of sight."""
+"""What authenticates: from the URL, netrc, the settings and cookies; to whom; and how it is kept out of sight."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.message import Message
 from pathlib import Path
 from urllib.parse import unquote
@@ -167,10 +167,16 @@ class Cookies:
         self._any = False
         if path is not None:
             try:
-                self._jar.load(str(path), ignore_discard=True)
+                self._jar.load(str(path), ignore_discard=True, ignore_expires=True)
             except http.cookiejar.LoadError:
                 # Its text has the line that it could not read.
                 raise ValueError(f"{path} is no cookies file in Netscape's format") from None
+            for cookie in self._jar:
+                if (
+                    cookie.expires == 0
+                ):  # how curl and browsers' extensions write "until the end of the session"
+                    cookie.expires, cookie.discard = None, True
+            self._jar.clear_expired_cookies()
             self._any = True
 
     def __repr__(self) -> str:
@@ -185,7 +191,7 @@ class Cookies:
         value: str | None = request.get_header("Cookie")
         return value
 
-    def take(self, url: str, headers: Message) -> None:
+    def take(self, url: str, headers: Iterable[tuple[str, str]]) -> None:
         """Keep what an answer sets, by the rules for its host."""
         with self._lock:
             self._taken += 1
@@ -195,7 +201,11 @@ class Cookies:
             if self._full:
                 return
             self._any = True
-        self._jar.extract_cookies(_Told(headers), urllib.request.Request(url))  # type: ignore[arg-type]
+        told = Message()
+        for name, value in headers:
+            if name.lower() == "set-cookie":
+                told[name] = value
+        self._jar.extract_cookies(_Told(told), urllib.request.Request(url))  # type: ignore[arg-type]
 
 
 class _Told:

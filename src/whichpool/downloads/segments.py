@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from time import monotonic
+from time import monotonic, thread_time
 
 __all__ = ["Division", "Growth", "Span"]
 
@@ -21,6 +21,9 @@ WINDOW_S = 1.0
 GAIN = 1.15
 """The rate must have risen by this with the last connection, or there is no further one. As agreed for the limit per
 host; below it, it is noise."""
+WAITING = 0.5
+"""The share of its time that the first connection must have waited for the network. Reading from a server on the same
+machine waits as well, but for a copy: that computes, and is taken off. A guess."""
 
 
 class Span:
@@ -152,33 +155,64 @@ class Division:
 
 
 class Growth:
-    """When a further connection for one file is tried. For one thread.
+    """When a further connection for one file is tried, and whether it stays. All but `goes` is for one thread.
 
     Args:
+        most: Connections at the most.
         start: Tries to bring one in; False: there is no room for it.
         now: The clock.
+        cpu: What this thread has computed so far, in seconds.
+
+    Attributes:
+        over: Nothing is tried any more.
+        waited_s: Seconds that the first connection has spent in reading; to be kept by who reads.
+        one_too_many: The last connection did not pay, and one is to end.
     """
 
-    def __init__(self, most: int, start: Callable[[], bool], now: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        most: int,
+        start: Callable[[], bool],
+        now: Callable[[], float] = monotonic,
+        cpu: Callable[[], float] = thread_time,
+    ) -> None:
         self._most = most
         self._start = start
         self._now = now
+        self._cpu = cpu
         self._count = 1
         self._best = 0.0
-        self._look_at = now() + FIRST_LOOK_S
         self._since = now()
+        self._look_at = self._since + FIRST_LOOK_S
+        self._cpu_since = cpu()
         self._bytes = 0
+        self._lock = threading.Lock()
+        self.waited_s = 0.0
         self.over = most <= 1
+        self.one_too_many = False
 
     def look(self, fetched: int) -> None:
         """So much has been fetched by all connections together."""
         now = self._now()
         if now < self._look_at:
             return
-        rate = (fetched - self._bytes) / max(now - self._since, 1e-9)
-        if rate < self._best * GAIN or self._count >= self._most or not self._start():
+        passed_s = now - self._since
+        if self._count == 1 and self.waited_s - (self._cpu() - self._cpu_since) < WAITING * passed_s:
+            self.over = True  # this machine is what it waits for: nothing to be gained
+            return
+        rate = (fetched - self._bytes) / passed_s
+        if rate < self._best * GAIN:
+            self.over = self.one_too_many = True
+            return
+        if self._count >= self._most or not self._start():
             self.over = True
             return
         self._count += 1
         self._best = rate
         self._since, self._bytes, self._look_at = now, fetched, now + WINDOW_S
+
+    def goes(self) -> bool:
+        """Whether the connection that asks is the one to end."""
+        with self._lock:
+            told, self.one_too_many = self.one_too_many, False
+            return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from whichpool.downloads.context import Context, Stopped
@@ -47,6 +48,10 @@ def fits(answer: Answer, identity: Identity, first: int) -> str | None:
         if now != then and (now is not None or then == identity.validator):
             return f"its {what} is {now} now, not {then}"
     return None
+
+
+class _Retired(Exception):
+    """A connection that did not pay ends; what it has not brought is fetched by the others."""
 
 
 class Transfer:
@@ -162,10 +167,15 @@ class Transfer:
 
     def _pump(self, answer: Answer, span: Span, leads: bool) -> None:
         context, work, part, rate = self._context, self.work, self._part, self._context.rate
-        stopping, growth = context.stop.is_set, self._growth
+        stopping, growth, reservation = context.stop.is_set, self._growth, self._reservation
         most = CHUNK_BYTES if rate is None else rate.most(CHUNK_BYTES)
         while wanted := work.room(span, most):
-            data = answer.read(wanted)
+            if leads:
+                asked = perf_counter()
+                data = answer.read(wanted)
+                growth.waited_s += perf_counter() - asked
+            else:
+                data = answer.read(wanted)
             if not data:
                 return
             if stopping() or self._given_up or self._changed is not None:
@@ -178,12 +188,15 @@ class Transfer:
             part.write(at, data)
             self._hashing.wrote(at, data)
             self._entry.add(count)
-            if self._reservation is not None:
-                self._reservation.used(mine)
+            if reservation is not None:
+                reservation.used(mine)
             if rate is not None:
                 rate.take(count)
-            if leads and not growth.over:
-                growth.look(work.fetched)
+            if leads:
+                if not growth.over:
+                    growth.look(work.fetched)
+            elif growth.one_too_many and growth.goes():
+                raise _Retired
 
     def _end(self, answer: Answer, at: int) -> None:
         """There must be nothing more, or it is longer than was said."""
@@ -217,7 +230,7 @@ class Transfer:
             self._growth.over = True
             if trouble.status == 200:
                 self._context.sends_no_ranges(host)
-        except (DownloadFailed, Stopped):
+        except (DownloadFailed, Stopped, _Retired):
             self._growth.over = True
         except BaseException as error:
             self._growth.over = True

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from whichpool.downloads.answer import Answer
-from whichpool.downloads.failures import DownloadFailed
+from whichpool.downloads.failures import DownloadFailed, Unsafe
+from whichpool.downloads.files import open_file
 from whichpool.downloads.http import Http
 from whichpool.downloads.records import Settings
+from whichpool.downloads.remote import open_remote
 from whichpool.downloads.resolve import Resolver
 from whichpool.downloads.secrets import without_credentials
 
@@ -25,12 +27,13 @@ class Transport:
     """
 
     def __init__(self, settings: Settings, *, resolver: Resolver | None = None) -> None:
+        self._private = settings.private
         self._http = Http(settings, resolver)
 
     def open(
         self,
         url: str,
-        headers: Mapping[str, str] = {},  # noqa: B006  # never written to
+        headers: Mapping[str, str] = {},
         *,
         first: int = 0,
         last: int | None = None,
@@ -72,7 +75,14 @@ class Transport:
         scheme = match[1].lower() if match else ""
         if scheme in ("http", "https"):
             return self._http.open(url, headers, asked, method, wait_s)
-        raise DownloadFailed(f"URLs of {scheme!r} cannot be fetched", without_credentials(url), again=False)
+        shown = without_credentials(url)
+        if not scheme:
+            raise DownloadFailed("this is no URL", shown, again=False)
+        if not self._private:
+            raise Unsafe(f"private=False allows http and https only, not {scheme}", shown)
+        if scheme == "file":
+            return open_file(url.strip(), asked, method)
+        return open_remote(url.strip(), scheme, asked, method)
 
     def close(self) -> None:
         """Close all idle connections; answers that are open go on until they are closed."""

@@ -1,8 +1,8 @@
 """One answer on a connection: its head within a time and a size, its body in one of the three framings of HTTP/1.1.
 
-`http.client` reads heads line by line with a timeout for each read, and bodies through a buffer. Here a head must be whole within one
-time however slowly it drips, a body must bring so many bytes in so many seconds, and its bytes go from the socket to the
-caller without a copy between. What is no HTTP is an error, never a guess.
+`http.client` reads heads line by line with a timeout for each read, and bodies through a buffer. Here a head must be
+whole within one time however slowly it drips, a body must bring so many bytes in so many seconds, and its bytes go from
+the socket to the caller without a copy between. What is no HTTP is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import ssl
 import time
 from collections.abc import Callable
 
+from whichpool.downloads.answer import content_length
 from whichpool.downloads.failures import Broken, TimedOut
 
 __all__ = ["Chunked", "Counted", "Empty", "Reply", "UntilClosed", "Wire"]
 
 MOST_HEAD_BYTES = 256 * 1024
-"""Of one answer's head. nginx sends 32 kB at the most by default, curl takes 300 kB; the limits of `http.client` (100 headers of
-64 kB) would be 6.5 MB for each connection."""
+"""Of one answer's head. nginx sends 32 kB at the most by default, curl takes 300 kB; the limits of `http.client` (100
+headers of 64 kB) would be 6.5 MB for each connection."""
 
 MOST_HEADERS = 200
 """Headers in one head; a guess with room: answers with fifty are rare."""
@@ -28,18 +29,22 @@ MOST_HEADERS = 200
 MOST_CHUNK_LINE = 4096
 """Bytes of a line that begins a chunk, extensions included. They are ignored, and nobody sends long ones."""
 
+HEAD_BYTES = 64 * 1024
+"""Asked of the socket for a head: with it comes what is small as a whole."""
+
 RECV_BYTES = 256 * 1024
 """Asked of the socket where the caller did not say: more than arrives between two calls on most networks."""
 
 TLS_RECORD = 16 * 1024
 """`SSLSocket.recv` gives one record at the most, whatever it is asked for."""
 
+BLANK = " \t"
 _END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (.*))?", re.DOTALL)
 
 
 class Wire:
-    """Reads a socket with patience: until a moment for the head, by `stall` for the body."""
+    """Reads a socket with patience: until a moment for the head, as long as it does not stall for the body."""
 
     def __init__(self, sock: socket.socket, until: float, stall_s: float, stall_bytes: int) -> None:
         self._sock = sock
@@ -51,64 +56,91 @@ class Wire:
         self._timeout_s = -1.0  # what the socket has; unknown
         self._waited_s = 0.0
         self._got = 0
-        self._tls = not type(sock) is socket.socket  # noqa: E721  # SSLSocket is a subclass
-        self.rest = b""
-        """What came and was not asked for yet."""
+        self._tls = type(sock) is not socket.socket  # an SSLSocket is one as well
+        self._ended: Exception | bool = False  # how it ended, after what was given last
+        self._buffer = b""
+        self._at = 0
         self.any = False
         """Whether a byte of an answer came."""
+
+    # --- what came and was not asked for yet ----------------------------------------------------------------------
+
+    def held(self) -> int:
+        """How many bytes of it there are."""
+        return len(self._buffer) - self._at
+
+    def find(self, what: bytes) -> int:
+        """How many bytes of it stand before these; -1: it does not have them."""
+        return max(self._buffer.find(what, self._at) - self._at, -1)
+
+    def take(self, most: int) -> bytes:
+        """The first of it."""
+        data = self._buffer[self._at : self._at + most]
+        self._at += len(data)
+        if self._at == len(self._buffer):
+            self._buffer, self._at = b"", 0
+        return data
+
+    def _keep(self, data: bytes) -> bool:
+        self._buffer, self._at = self._buffer[self._at :] + data, 0
+        return bool(data)
+
+    def excess(self) -> bool:
+        """Whether there is more already, without waiting."""
+        pending = getattr(self._sock, "pending", None)
+        return self.held() > 0 or (pending is not None and pending() > 0)
 
     # --- the head -----------------------------------------------------------------------------------------------
 
     def _more(self) -> bool:
-        """Adds to ``rest``; false at the end."""
+        """Adds to what is held; false at the end."""
         left_s = self._until - time.monotonic()
-        if left_s <= 0:
-            raise TimedOut(
-                "the answer did not begin in time"
-                if not self.any
-                else "the answer's head did not end in time"
-            )
-        self._sock.settimeout(left_s)
-        self._timeout_s = left_s
         try:
-            data = self._sock.recv(64 * 1024)
+            if left_s <= 0:
+                raise TimeoutError
+            self._sock.settimeout(left_s)
+            self._timeout_s = left_s
+            data = self._sock.recv(HEAD_BYTES)
         except TimeoutError:
-            return self._more()  # tells it as above
+            what = "the answer's head did not end" if self.any else "the answer did not begin"
+            raise TimedOut(f"{what} in time") from None
         self.any = self.any or bool(data)
-        self.rest += data
-        return bool(data)
+        return self._keep(data)
 
     def head(self) -> bytes:
-        """All up to the empty line; ``rest`` is what came after it.
+        """All up to the empty line.
 
         Raises:
             TimedOut: It was not whole in time.
             Broken: It is too large, or the connection ended in it.
             RemoteDisconnected: The connection ended before it.
         """
-        at = 0
+        seen = 0
         while True:
-            found = _END.search(self.rest, at)
+            found = _END.search(self._buffer, self._at + seen)
             if found is not None:
-                head, self.rest = self.rest[: found.start()], self.rest[found.end() :]
+                head = self.take(found.start() - self._at)
+                self.take(len(found[0]))
                 return head
-            if len(self.rest) > MOST_HEAD_BYTES:
+            if self.held() > MOST_HEAD_BYTES:
                 raise Broken(f"the answer's head is larger than {MOST_HEAD_BYTES // 1024} kB")
-            at = max(len(self.rest) - 3, 0)
+            seen = max(self.held() - 3, 0)
             if not self._more():
-                if not self.rest:
+                if not self.held():
                     raise http.client.RemoteDisconnected("the server closed the connection without an answer")
                 raise Broken("the connection ended in the answer's head")
 
     def readline(self, most: int) -> bytes:
         """A line of a proxy's answer to CONNECT, which `http.client` reads."""
-        while b"\n" not in self.rest and len(self.rest) < most and self._more():
+        while self.find(b"\n") < 0 and self.held() < most and self._more():
             pass
-        end = min(self.rest.find(b"\n") + 1 or len(self.rest), most)
-        line, self.rest = self.rest[:end], self.rest[end:]
-        return line
+        return self.take(min(self.find(b"\n") + 1 or most, most))
 
     # --- the body -----------------------------------------------------------------------------------------------
+
+    def fill(self) -> bool:
+        """Waits for more to be held; false at the end. Raises as `some` does."""
+        return self._keep(self._receive(RECV_BYTES))
 
     def some(self, most: int) -> bytes:
         """What is there, ``most`` bytes at the most; waits for the first one; ``b""`` at the end.
@@ -119,22 +151,22 @@ class Wire:
             TimedOut: It stalls.
             Broken: The connection was reset.
         """
-        if self.rest:
-            data, self.rest = self.rest[:most], self.rest[most:]
-            return data
+        return self.take(most) if self._buffer else self._receive(most)
+
+    def _receive(self, most: int) -> bytes:
         left_s = self._stall_s - self._waited_s
         if left_s != self._timeout_s:
             self._sock.settimeout(left_s)
             self._timeout_s = left_s
         began = time.monotonic()
         try:
-            data = self._sock.recv(min(most, TLS_RECORD) if self._tls else most)
+            data = self._records(most) if self._tls else self._sock.recv(most)
         except TimeoutError:
             raise self._stalled() from None
         except ssl.SSLError as error:
-            raise Broken(f"the encrypted connection broke: {error.reason or error}") from None
+            raise Broken(f"the encrypted connection broke: {error.reason or error.strerror}") from None
         except OSError as error:
-            raise Broken(f"the connection broke: {error.strerror or error}") from None
+            raise Broken(f"the connection broke: {error.strerror or type(error).__name__}") from None
         self._got += len(data)
         if self._got >= self._stall_bytes:
             self._got, self._waited_s = 0, 0.0
@@ -144,15 +176,35 @@ class Wire:
                 raise self._stalled()
         return data
 
+    def _records(self, most: int) -> bytes:
+        """One TLS record, and those that have come already: the caller's work for each call is more than a copy."""
+        if self._ended:
+            if isinstance(self._ended, Exception):
+                raise self._ended
+            return b""
+        data = self._sock.recv(min(most, TLS_RECORD))
+        most -= len(data)
+        if len(data) < TLS_RECORD // 2 or most < TLS_RECORD:
+            return data
+        parts = [data]
+        self._sock.settimeout(0)
+        self._timeout_s = 0.0
+        try:
+            while most > 0:
+                data = self._sock.recv(min(most, TLS_RECORD))
+                if not data:
+                    self._ended = True
+                    break
+                parts.append(data)
+                most -= len(data)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+            pass  # nothing more yet
+        except OSError as error:
+            self._ended = error  # what came before it is given first
+        return b"".join(parts)
+
     def _stalled(self) -> TimedOut:
         return TimedOut(f"the server sent {self._got} bytes in {self._stall_s:g} s")
-
-    def excess(self) -> bool:
-        """Whether there is more already, without waiting."""
-        if self.rest:
-            return True
-        pending = getattr(self._sock, "pending", None)
-        return pending is not None and pending() > 0
 
     def flush(self) -> None:
         """For `http.client`, which closes a file by flushing it."""
@@ -177,6 +229,10 @@ class Reply(http.client.HTTPResponse):
         self.chunked = False
         self.chunk_left = None
         self.length: int | None = None
+        self.pairs: list[tuple[str, str]] = []
+        """The headers, in their order."""
+        self.told: dict[str, str] = {}
+        """The headers by lower-case name; several of one name joined."""
         self.will_close = True
 
     def begin(self) -> None:
@@ -191,48 +247,46 @@ class Reply(http.client.HTTPResponse):
                 break
         self.version = 10 if status[1] == "0" else 11
         self.reason = (status[3] or "").strip()
-        self.headers = self.msg = _headers(lines)
-        coding = ", ".join(self.headers.get_all("transfer-encoding", [])).strip().lower()
+        self.pairs = _pairs(lines)
+        told = self.told
+        for name, value in self.pairs:
+            name = name.lower()
+            told[name] = f"{told[name]}, {value}" if name in told else value
+        coding = told.get("transfer-encoding", "").lower()
         if coding not in ("", "chunked", "identity"):
             raise Broken(f"a Transfer-Encoding that nobody asked for: {coding[:60]!r}", again=False)
         self.chunked = coding == "chunked"
-        connection = self.headers.get("connection", "").lower()
+        connection = told.get("connection", "").lower()
         self.will_close = "close" in connection or (self.version == 10 and "keep-alive" not in connection)
-        if not self.chunked and "content-length" not in self.headers and not self.empty:
+        self.length = content_length(told)
+        if self.length is None and not self.chunked and not self.empty:
             self.will_close = True
+        if self.chunked and self.length is not None:
+            self.will_close = True  # told twice: where the next answer begins is not sure
 
     @property
     def empty(self) -> bool:
         """Whether there is no body whatever the headers say (RFC 9112, 6.3)."""
         return self._method == "HEAD" or self.status in (204, 304) or self.status < 200
 
-    def told(self) -> dict[str, str]:
-        """The headers by lower-case name; several of one name joined."""
-        found: dict[str, str] = {}
-        for name, value in self.headers.items():
-            name = name.lower()
-            found[name] = f"{found[name]}, {value}" if name in found else value
-        return found
 
-
-def _headers(lines: list[bytes]) -> http.client.HTTPMessage:
-    message = http.client.HTTPMessage()
+def _pairs(lines: list[bytes]) -> list[tuple[str, str]]:
+    """The headers of a head, in their order."""
     if len(lines) > MOST_HEADERS + 1:
         raise Broken(f"the answer has more than {MOST_HEADERS} headers")
-    pairs: list[list[str]] = []
+    pairs: list[tuple[str, str]] = []
     for raw in lines[1:]:
-        line = raw.rstrip(b"\r").decode("latin-1")
+        line = raw.decode("latin-1").rstrip("\r")
         if line[:1] in (" ", "\t") and pairs:
-            pairs[-1][1] += " " + line.strip(" \t")  # folded: obsolete, and still sent
+            name, value = pairs[-1]
+            pairs[-1] = (name, f"{value} {line.strip(BLANK)}")  # folded: obsolete, and still sent
             continue
         name, colon, value = line.partition(":")
-        name = name.strip(" \t")
+        name = name.strip(BLANK)
         if not colon or not name:
             raise Broken(f"a line in the answer's head is no header: {line[:60]!r}")
-        pairs.append([name, value.strip(" \t")])
-    for name, value in pairs:
-        message[name] = value
-    return message
+        pairs.append((name, value.strip(BLANK)))
+    return pairs
 
 
 class Empty:
@@ -252,7 +306,7 @@ class Empty:
 
 
 class _Framed:
-    """A body that holds a connection until it is read or closed; ``done(reusable)`` lets go of it, the first time only."""
+    """A body that holds a connection until it is read or closed; ``done(reusable)`` lets go of it, once."""
 
     def __init__(self, wire: Wire, done: Callable[[bool], None]) -> None:
         self._wire = wire
@@ -328,23 +382,27 @@ class Chunked(_Framed):
         self._begun = False
 
     def _next(self, most: int) -> tuple[bytes, bool]:
+        wire = self._wire
         parts: list[bytes] = []
         size = 0
         # As many chunks as have come already: they are small, and a call for each would cost more than a copy.
-        while size < most and (not parts or self._wire.rest):
+        while size < most:
             if not self._left:
-                if parts and b"\n" not in self._wire.rest[2:]:
+                if parts and not wire.held():
                     break
                 self._left = self._size()
                 if not self._left:
                     self._trailers()
                     _compare(self._got, self._length, over=True)
-                    if self._wire.rest:
+                    if wire.excess():
                         raise Broken("more came than the body that was told")
                     return b"".join(parts), True
-            if not self._wire.rest and self._left < RECV_BYTES:
-                self._wire.rest = self._wire.some(RECV_BYTES)
-            data = self._wire.some(min(self._left, most - size))
+            if not wire.held():
+                if parts:
+                    break
+                if self._left < RECV_BYTES:
+                    wire.fill()  # what follows the chunk as well
+            data = wire.some(min(self._left, most - size))
             if not data:
                 raise Broken(f"the connection ended in a chunk, after {self._got} bytes")
             self._left -= len(data)
@@ -355,18 +413,18 @@ class Chunked(_Framed):
         return (parts[0] if len(parts) == 1 else b"".join(parts)), False
 
     def _line(self) -> bytes:
-        while b"\n" not in self._wire.rest:
-            if len(self._wire.rest) > MOST_CHUNK_LINE:
+        while (length := self._wire.find(b"\n")) < 0:
+            if self._wire.held() > MOST_CHUNK_LINE:
                 raise Broken("a line between chunks does not end")
-            rest, self._wire.rest = self._wire.rest, b""
-            data = self._wire.some(RECV_BYTES)
-            if not data:
+            if not self._wire.fill():
                 raise Broken(f"the connection ended between chunks, after {self._got} bytes")
-            self._wire.rest = rest + data
-        line, _, self._wire.rest = self._wire.rest.partition(b"\n")
-        if len(line) > MOST_CHUNK_LINE:
+        if length > MOST_CHUNK_LINE:
             raise Broken("a line between chunks does not end")
-        return line.removesuffix(b"\r")
+        line = self._wire.take(length + 1)
+        # No other ending: a chunk that is told one byte too long would swallow the first half of it.
+        if not line.endswith(b"\r\n"):
+            raise Broken(f"a line between chunks does not end as it must, after {self._got} bytes")
+        return line[:-2]
 
     def _size(self) -> int:
         if self._begun and self._line():

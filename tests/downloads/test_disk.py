@@ -1,0 +1,75 @@
+"""Room on the disk is set aside before the first byte, and what the system says is put into words."""
+
+import errno
+import os
+
+import pytest
+
+from whichpool.downloads.disk import Space, disk_failed, is_full
+from whichpool.downloads.failures import DiskFailed
+
+
+class Disk:
+    f_frsize = 1_000
+
+    def __init__(self, blocks):
+        self.f_bavail = blocks
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    made = Disk(100)
+    monkeypatch.setattr(os, "fstatvfs", lambda fd: made)
+    return made
+
+
+def test_what_does_not_fit_is_refused_with_both_figures(disk):
+    space = Space(3, "data/")
+    space.reserve(60_000, "a.part")
+    with pytest.raises(
+        DiskFailed, match=r"b\.part: it needs 40,001 bytes, and data/ has 100,000 free.* 60,000"
+    ) as caught:
+        space.reserve(40_001, "b.part")
+    assert not caught.value.again
+    assert not is_full(caught.value)  # smaller ones may fit
+    space.reserve(40_000, "c.part")
+
+
+def test_what_was_written_is_not_counted_twice(disk):
+    space = Space(3, "data/")
+    first = space.reserve(60_000, "a.part")
+    first.used(50_000)
+    disk.f_bavail = 50  # it is on the disk now
+    space.reserve(40_000, "b.part")
+    with pytest.raises(DiskFailed):
+        space.reserve(1_000, "c.part")
+    first.used(20_000)  # more than it should be: never below nothing
+    first.drop()
+    first.drop()
+    assert space.reserved == 40_000
+
+
+def test_free_space_is_looked_at_anew(disk):
+    space = Space(3, "data/")
+    disk.f_bavail = 1
+    with pytest.raises(DiskFailed):
+        space.reserve(2_000, "a.part")
+    disk.f_bavail = 2
+    space.reserve(2_000, "a.part")
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "full"), (errno.EDQUOT, "quota"), (errno.EACCES, "not allowed"), (errno.EROFS, "only be read"),
+        (errno.EIO, "error"), (errno.ENAMETOOLONG, "too long"), (errno.EISDIR, "folder"), (errno.ELOOP, "link"),
+        (errno.EMFILE, "ulimit"), (errno.EXDEV, os.strerror(errno.EXDEV)),
+    ],
+)  # fmt: skip
+def test_failures_in_words(number, says):
+    cause = OSError(number, os.strerror(number))
+    failure = disk_failed(cause, "a/b.part")
+    failure.__cause__ = cause
+    assert str(failure).startswith("a/b.part: ")
+    assert says in str(failure)
+    assert is_full(failure) == (number in (errno.ENOSPC, errno.EDQUOT))
