@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -217,6 +218,21 @@ def test_urls_as_browsers_send_them(url: str, clean: str) -> None:
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(ValueError, match=r"URL|scheme|control|host"):
         clean_url(url)
+
+
+@settings(max_examples=200)
+@given(st.text(st.sampled_from("ab.-:/?%@é=&;'\"[]0189 #A_~"), max_size=20))
+def test_what_is_clean_already_is_rightly_left_as_it_is(text: str) -> None:
+    def cleaned() -> str | None:
+        try:
+            return clean_url(f"https://{text}")
+        except ValueError:
+            return None
+
+    quick = cleaned()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("whichpool.downloads.urls._CLEAN", re.compile("(?!)"))
+        assert cleaned() == quick
 
 
 def test_errors_show_no_password() -> None:

