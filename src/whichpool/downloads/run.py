@@ -17,10 +17,10 @@ import whichpool
 from whichpool.downloads import learned
 from whichpool.downloads.board import Board
 from whichpool.downloads.context import Context
-from whichpool.downloads.failures import DownloadFailed
+from whichpool.downloads.failures import Broken, Busy, DownloadFailed, TimedOut, Unreachable
 from whichpool.downloads.fetch import Fetcher
 from whichpool.downloads.folder import Folder
-from whichpool.downloads.jobs import Job
+from whichpool.downloads.jobs import Job, host_of
 from whichpool.downloads.lists import as_request
 from whichpool.downloads.names import name_from_url
 from whichpool.downloads.records import Receipt, Request, Settings
@@ -137,7 +137,14 @@ def _run(
         shared="ok",
         on_error="return",
         retries=whichpool.Retry(times=settings.retries, on=DownloadFailed, first_wait_s=FIRST_WAIT_S),
-        limit=settings.most,
+        limit=whichpool.Limit(
+            settings.most,
+            key=lambda job: host_of(job.url),
+            per_key=settings.per_host,
+            slow_on=(Busy, Broken, TimedOut, Unreachable),
+            amount=lambda result: result[1].fetched_bytes,
+            learned=known,
+        ),
         progress=(lambda done, _: progress(done, count)) if callable(progress) else progress,
     )
     try:
