@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import machine, runner
 from benchmarks.download import link as links
 from benchmarks.download import nginx, real, tables
 from benchmarks.download.data import DEFAULT, WORKLOADS, Served, make, store
@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 def measure(options: argparse.Namespace, say: Say) -> dict[str, Any]:
     """The run, as it is stored; after Ctrl-C, what there was of it."""
     begin = time.monotonic()
+    runner.compile_ahead()
     missing = absent(options.peers)
     peers = [peer for peer in options.peers if peer not in missing]
     run: dict[str, Any] = {

@@ -47,7 +47,7 @@ class Task:
 def _whichpool(task: Task, setting: Setting) -> list[str]:
     command = [sys.executable, "-m", "whichpool", "get", "-i", task.list(), "-d", str(task.folder), "--quiet"]
     if setting == "same":
-        command += ["--most", str(CONNECTIONS), "--max-per-host", str(CONNECTIONS)]
+        command += ["--jobs", str(CONNECTIONS), "--max-per-host", str(CONNECTIONS)]
         command += ["--segments", str(CONNECTIONS)]
     return command
 
