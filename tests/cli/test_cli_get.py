@@ -19,7 +19,7 @@ import pytest
 from cli_types import Run, Start
 
 from whichpool.cli.endings import ReaderGone
-from whichpool.cli.get import code_of
+from whichpool.cli.get import _count, code_of
 from whichpool.cli.get_command import size
 from whichpool.cli.get_view import FAILURES_SHOWN, Events, Lines, Tally, Ticker, View, clean, progress_line
 from whichpool.downloads import failures
@@ -146,6 +146,14 @@ def test_a_list_from_standard_input_or_a_file(run: Run, url: str, work: Path) ->
         assert {path.relative_to(work / folder).as_posix() for path in files} == {"first/a", "b", "c"}
 
 
+def test_the_entries_of_a_file_are_counted_beforehand(run: Run, url: str, work: Path) -> None:
+    (work / "list.txt").write_text(f"# list\n{url}/b\n  out=x\n\n{url}/a\r\n{url}/gone\r\n")
+    assert _count("list.txt") == 3
+    assert _count("-") is None
+    os.truncate("list.txt", 100_000_000)
+    assert _count("list.txt") is None
+
+
 def test_a_bad_entry_is_left_out_and_the_rest_fetched(run: Run, url: str, work: Path) -> None:
     (work / "list.txt").write_text(f"{url}/a\nnonsense\n{url}/b\n  out=/etc/x\n{url}/c")
     result = run("get", "-i", "list.txt", "-d", "data")
@@ -223,6 +231,7 @@ def test_events(run: Run, url: str, work: Path) -> None:
         (("U", "--cookies", "nowhere"), "does not exist"),
         (("U", "--verify", "r"), "--verify fetches nothing"),
         (("U", "--dry-run", "--receipt", "r"), "--dry-run fetches nothing"),
+        (("U", "--receipt", "-"), "printed by --json"),
         (("-i", "-", "-i", "-"), "read once only"),
     ],
 )

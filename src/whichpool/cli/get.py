@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["code_of", "run"]
 
+# Lists up to this size are read once before they are worked off, to count their entries. Bytes; half a million entries
+# take 0.3 s (2 cores, CPython 3.11, November 2026).
+_COUNTED_BYTES = 64_000_000
+
 _CODES = {
     one.__name__.lower(): one.code
     for one in vars(failures).values()
@@ -64,6 +68,8 @@ def run(
         raise Ending(USAGE, "--verify fetches nothing: give it -d at the most, and no URLs")
     if verify is None and not urls and not lists:
         raise Ending(USAGE, "no URLs: give them as arguments, or a list with -i (- is standard input)")
+    if receipt == "-":
+        raise Ending(USAGE, "--receipt names a file; what it has is printed by --json, as events")
     if dry_run and receipt:
         raise Ending(USAGE, "--dry-run fetches nothing, so there is nothing for --receipt")
     given = _arguments(urls, lists, name, checksums)
@@ -94,7 +100,8 @@ class _Requests:
     """What is asked for, one at a time: the arguments, then the lists; bad entries are told and left out.
 
     Attributes:
-        number: How many there are in all; ``None`` until it is known.
+        number: How many there are in all, as it seems; ``None``: not known. ``told`` is called with the right number
+            once all have been read.
     """
 
     def __init__(self, given: list[Request], lists: Sequence[str], view: View, tally: Tally) -> None:
@@ -103,7 +110,8 @@ class _Requests:
         self._lists = [(name, lines_of(name)) for name in lists]
         self._view = view
         self._tally = tally
-        self.number = None if lists else len(given)
+        counts = [_count(name) for name in lists]
+        self.number = None if None in counts else len(given) + sum(filter(None, counts))
         self.told: Callable[[int], None] | None = None
 
     def __iter__(self) -> Iterator[Request]:
@@ -126,6 +134,14 @@ class _Requests:
         for _, lines in self._lists:
             if isinstance(lines, Generator):
                 lines.close()
+
+
+def _count(name: str) -> int | None:
+    """The entries of a list, roughly, so that there is a time left from the start; ``None``: too large, or no file."""
+    if name == "-" or not os.path.isfile(name) or os.path.getsize(name) > _COUNTED_BYTES:
+        return None
+    with open(name, "rb") as file:
+        return sum(line[:1] not in b" \t\r\n#" for line in file)
 
 
 def _download(

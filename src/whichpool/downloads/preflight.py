@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import whichpool
-from whichpool.downloads.failures import DownloadFailed
+from whichpool.downloads.failures import Broken, Busy, DownloadFailed, TimedOut, Unreachable
+from whichpool.downloads.jobs import host_of
 from whichpool.downloads.names import Names, name_from_disposition, name_from_url
 from whichpool.downloads.records import Request, Settings
 from whichpool.downloads.secrets import without_credentials
 from whichpool.downloads.transport import Answer, Transport
 
 __all__ = ["Found", "free_bytes", "preflight"]
+
+FIRST_WAIT_S = 0.3
+"""Before a second try, as `run` has it."""
 
 # Statuses with which servers refuse HEAD, and may yet answer a GET: forbidden (signed URLs are for one method), not
 # found (some routes only GET), not allowed, not implemented.
@@ -58,25 +62,54 @@ def preflight(
         settings: As for `idownload`.
     """
     settings = Settings() if settings is None else settings
-    names = Names()
+    names, where = Names(), Path(folder)
+    asked: dict[int, Request] = {}
+
+    def numbered() -> Iterator[Request]:
+        for number, request in enumerate(requests):
+            asked[number] = request
+            yield request
+
     with Transport(settings) as transport:
-
-        def ask(request: Request) -> tuple[Request, Answer | None, DownloadFailed | None]:
-            failure = None
-            for url in request.urls:
-                try:
-                    with _asked(transport, url, request) as answer:
-                        return request, answer, None
-                except DownloadFailed as error:
-                    failure = failure or error
-            return request, None, failure
-
-        found = whichpool.imap(ask, requests, plan=(0, settings.most), shared="ok")
+        found = whichpool.imap(
+            lambda request: _ask(transport, request),
+            numbered(),
+            plan=(0, settings.most),
+            shared="ok",
+            on_error="return",
+            retries=whichpool.Retry(times=settings.retries, on=DownloadFailed, first_wait_s=FIRST_WAIT_S),
+            limit=whichpool.Limit(
+                settings.most,
+                key=lambda request: host_of(request.url),
+                per_key=settings.per_host,
+                slow_on=(Busy, Broken, TimedOut, Unreachable),
+            ),
+        )
         try:
-            for request, answer, failure in found:
-                yield _found(request, answer, failure, names, Path(folder))
+            for number, result in enumerate(found):
+                if isinstance(result, whichpool.Failure):
+                    if not isinstance(result.error, DownloadFailed):
+                        raise result.error
+                    yield _found(asked.pop(number), result.error, names, where)
+                else:
+                    yield _found(asked.pop(number), result, names, where)
         finally:
             found.close()
+
+
+def _ask(transport: Transport, request: Request) -> Answer | DownloadFailed:
+    """The answer, closed already; or why there will be none. What may go better another time is raised."""
+    failed: list[DownloadFailed] = []
+    for url in request.urls:
+        try:
+            with _asked(transport, url, request) as answer:
+                return answer
+        except DownloadFailed as error:
+            failed.append(error)
+    passing = next((one for one in failed if one.again), None)
+    if passing is not None:
+        raise passing
+    return failed[0]
 
 
 def _asked(transport: Transport, url: str, request: Request) -> Answer:
@@ -88,16 +121,13 @@ def _asked(transport: Transport, url: str, request: Request) -> Answer:
         return transport.open(url, request.headers, first=0, last=0)
 
 
-def _found(
-    request: Request, answer: Answer | None, failure: DownloadFailed | None, names: Names, folder: Path
-) -> Found:
+def _found(request: Request, answer: Answer | DownloadFailed, names: Names, folder: Path) -> Found:
     url = without_credentials(request.url)
     wanted = request.name or name_from_url(request.url)
     # Also where the server has another one: so the names of the others are those of a run.
     name = names.claim(wanted)
-    if answer is None:
-        assert failure is not None
-        return Found(url, name, failure=failure.kind, message=str(failure))
+    if isinstance(answer, DownloadFailed):
+        return Found(url, name, failure=answer.kind, message=str(answer))
     if request.name is None and (header := answer.headers.get("content-disposition")):
         given = name_from_disposition(header)
         if given is not None and given != wanted:
