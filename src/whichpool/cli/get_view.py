@@ -213,7 +213,9 @@ class Screen(Lines):
 
         self._console: Console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         # It draws when it is told to, on the ticker's thread, and needs none of its own.
-        self._live: Live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live: Live = Live(
+            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False
+        )
 
     def __enter__(self) -> Screen:
         self._live.start()

@@ -28,6 +28,9 @@ __all__ = ["BadReceipt", "Receipts", "Verdict", "from_line", "read_receipts", "t
 
 VERSION = 1
 
+THREADS_PER_CORE = 2
+"""Files that are hashed at once: one waits for the disk while another is hashed. A guess."""
+
 # What is read of a file at a time while it is hashed. Bytes; large enough that the GIL is hardly asked for.
 _PIECE_BYTES = 1 << 20
 
@@ -275,8 +278,8 @@ def verify(
 ) -> Iterator[Verdict]:
     """Compare the files of a folder with receipts; verdicts come as they are found, in the order of the receipts.
 
-    All receipts are read before the first verdict, since a later line about a path is what holds. Files are hashed as
-    many at a time as pays. A path that leads out of the folder, by ``..`` or by a symbolic link, is not followed.
+    All receipts are read before the first verdict, since a later line about a path is what holds. Files are hashed
+    several at a time. A path that leads out of the folder, by ``..`` or by a symbolic link, is not followed.
 
     Args:
         folder: Where the files are.
@@ -294,7 +297,9 @@ def verify(
             failed.pop(receipt.url, None)
         elif not receipt.ok:
             failed[receipt.url] = receipt.message or receipt.failure or "its download failed"
-    with whichpool.imap(_compare, known.values(), ordered=True) as verdicts:
+    # Reading waits and hashing lets go of the GIL: it is known beforehand that threads are what pays.
+    threads = THREADS_PER_CORE * max(1, round(whichpool.doctor(measure=False).cores))
+    with whichpool.imap(_compare, known.values(), plan=(0, threads), shared="ok") as verdicts:
         yield from verdicts
     for url, message in failed.items():
         yield Verdict(url, "failed", message)
