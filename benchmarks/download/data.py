@@ -55,6 +55,8 @@ class Served:
     title: str
     names: tuple[str, ...]
     total: int
+    biggest: int
+    """Bytes of all of them, and of the largest."""
 
     def urls(self, base: str) -> list[str]:
         """The address of each file; ``base`` is the server's."""
@@ -82,13 +84,14 @@ def make(workload: Workload, root: Path) -> Served:
             with open(folder / name, "wb") as file:
                 for begin in range(0, workload.size, BLOCK):
                     file.write(os.urandom(min(BLOCK, workload.size - begin)))
-    return Served(folder, workload.title, tuple(names), workload.count * workload.size)
+    return Served(folder, workload.title, tuple(names), workload.count * workload.size, workload.size)
 
 
 def of_folder(folder: Path, title: str) -> Served:
     """What is in a folder already; the files directly in it."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    return Served(folder, title, tuple(p.name for p in files), sum(p.stat().st_size for p in files))
+    sizes = [path.stat().st_size for path in files]
+    return Served(folder, title, tuple(path.name for path in files), sum(sizes), max(sizes, default=0))
 
 
 def differences(served: Served, folder: Path) -> str | None:

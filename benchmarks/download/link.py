@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import IO, Any
+from typing import Any
 
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
@@ -227,7 +227,7 @@ def _until_closed() -> None:
     sys.stdin.buffer.read()
 
 
-def _carry(near: int, far: int, line: Line, stop: IO[bytes] | None = None) -> None:
+def _carry(near: int, far: int, line: Line, stop: Any = None) -> None:
     """Give each packet of one device to the other after half of the round trip, or lose it."""
     stop = sys.stdin.buffer if stop is None else stop
     half_s, loss = line.round_trip_s / 2, line.loss

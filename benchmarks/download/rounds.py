@@ -48,8 +48,7 @@ def once(
         own, to = Path(made, "own"), Path(made, "files")
         own.mkdir()
         to.mkdir()
-        biggest = max(p.stat().st_size for p in map(served.folder.joinpath, served.names[:1]))
-        task = Task(served.urls(base), served.names, to, own, biggest)
+        task = Task(served.urls(base), served.names, to, own, served.biggest)
         command = PEERS[peer].command(task, setting)
         record = _launch(command, own, timeout_s)
         if "error" in record:
@@ -75,7 +74,13 @@ def _launch(command: list[str], own: Path, timeout_s: float) -> dict[str, Any]:
             stdout=out,
             stderr=said,
             cwd=runner.ROOT,
-            env=runner.environment(),
+            # A home of its own: nobody's settings, passwords or memories of earlier runs, and nothing left in it.
+            env={
+                **runner.environment(),
+                "HOME": str(own),
+                "TMPDIR": str(own),
+                "XDG_CACHE_HOME": str(own / "cache"),
+            },
             start_new_session=True,
         )
         try:
