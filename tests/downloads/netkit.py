@@ -69,10 +69,12 @@ class Peer:
 class Server:
     """Calls ``answer`` for each request, on a thread for each connection, which ends where that returns ``False``."""
 
-    def __init__(self, answer: Callable[[Peer], object], tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, answer: Callable[[Peer], object], tls: ssl.SSLContext | None = None, port: int = 0
+    ) -> None:
         self._answer = answer
         self._tls = tls
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", port))
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []

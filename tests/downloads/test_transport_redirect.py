@@ -8,6 +8,7 @@ import pytest
 from netkit import names, read
 
 from whichpool.downloads.failures import BadRedirect
+from whichpool.downloads.http import _same, target_of
 
 BOTH = {"a_test": "127.0.0.1", "b_test": "127.0.0.1"}
 
@@ -171,6 +172,19 @@ def test_another_port_is_another_origin_and_there_is_no_way_back(serve, transpor
     assert "authorization" in one.seen[0][2]
     for _, _, headers in (two.seen[0], one.seen[1]):
         assert not {name.lower() for name in SECRET} & set(headers)
+
+
+def test_the_step_from_http_to_https_of_one_host_is_no_other_origin():
+    def same(one, other):
+        return _same(target_of(one), target_of(other))
+
+    assert same("http://a.test/", "https://A.test/x")
+    assert same("http://a.test:80/", "https://a.test:443/x")
+    assert not same("https://a.test/", "http://a.test/")
+    assert not same("http://a.test:8080/", "https://a.test/")
+    assert not same("http://a.test/", "https://a.test:8443/")
+    assert not same("http://a.test/", "https://b.test/")
+    assert not same("http://a.test/", "http://www.a.test/")
 
 
 def basic(text):

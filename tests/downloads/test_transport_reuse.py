@@ -57,6 +57,14 @@ def test_half_read_is_closed(serve, transport):
     assert server.connections == 3
 
 
+def test_forgotten(serve, transport):
+    server = serve(lambda peer: peer.answer(body=b"x" * 1_000_000))
+    mine = transport(per_host=1)
+    for _ in range(3):
+        assert mine.open(server.url()).read(10) == b"x" * 10
+    assert server.connections == 3
+
+
 def test_read_to_the_end_is_free_before_it_is_closed(serve, transport):
     server = serve(lambda peer: peer.answer(body=b"xy"))
     mine = transport(per_host=1)

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from netkit import names, read
+from netkit import Server, names, read
 
 from whichpool.downloads.failures import NoSuchHost, TimedOut, Unreachable
 from whichpool.downloads.resolve import Resolver
@@ -140,6 +140,33 @@ def test_the_next_address_is_tried(serve, transport):
     with transport(Resolver(ask)).open(server.url(host="a.test")) as got:
         assert read(got) == b"here"
     assert server.header("host") == f"a.test:{server.port}"
+
+
+def test_an_address_that_does_not_answer_is_not_waited_for(serve, transport):
+    """Its queue is full, so that the system drops what comes: the next address is tried beside it."""
+    full = socket.create_server(("127.0.0.2", 0), backlog=0)
+    server = None
+    waiting = []
+    try:
+        for _ in range(8):
+            sock = socket.socket()
+            waiting.append(sock)
+            sock.setblocking(False)
+            sock.connect_ex(full.getsockname())
+        server = Server(lambda peer: peer.answer(body=b"here"), port=full.getsockname()[1])
+
+        def ask(host, port, family, kind):
+            return [(socket.AF_INET, kind, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
+
+        began = time.monotonic()
+        with transport(Resolver(ask), connect_s=60.0).open(server.url(host="a.test")) as got:
+            assert read(got) == b"here"
+        assert 0.2 < time.monotonic() - began < SOON_S
+    finally:
+        for sock in (full, *waiting):
+            sock.close()
+        if server is not None:
+            server.stop()
 
 
 def test_no_such_host(transport):

@@ -64,9 +64,7 @@ class Answer:
         coded: Whether the body is compressed or the like: its bytes are not those of the thing itself.
     """
 
-    def __init__(
-        self, url: str, status: int, headers: Mapping[str, str], body: Body, *, head: bool = False
-    ) -> None:
+    def __init__(self, url: str, status: int, headers: Mapping[str, str], body: Body) -> None:
         self.url = url
         self.status = status
         self.headers = headers
@@ -82,7 +80,7 @@ class Answer:
         if status == 200:
             self.total = self.length
         elif status == 206:
-            self._ranged(headers, head)
+            self._ranged(headers)
         elif status == 416:
             self.length = None
             told = headers.get("content-range")
@@ -94,7 +92,7 @@ class Answer:
         else:
             self.length = None
 
-    def _ranged(self, headers: Mapping[str, str], head: bool) -> None:
+    def _ranged(self, headers: Mapping[str, str]) -> None:
         if headers.get("content-type", "").lstrip().lower().startswith("multipart/byteranges"):
             raise Broken(
                 "the server answered one range with several (multipart/byteranges)", self.url, status=206
@@ -244,9 +242,7 @@ class Stored:
     """Whether it can be read from anywhere."""
 
 
-def answer_for(
-    url: str, stored: Stored, asked: Mapping[str, str], body: Body, *, head: bool = False
-) -> Answer:
+def answer_for(url: str, stored: Stored, asked: Mapping[str, str], body: Body) -> Answer:
     """What a server would answer to these conditions and this range (RFC 9110, 13.2.2)."""
     headers = {"content-length": str(stored.size), "accept-ranges": "bytes" if stored.ranges else "none"}
     if stored.etag is not None:
@@ -267,16 +263,16 @@ def answer_for(
         since = http_date(asked.get("If-Modified-Since"))
         unchanged = since is not None and modified is not None and modified.timestamp() <= since
     if unchanged:
-        return Answer(url, 304, headers, body, head=head)
+        return Answer(url, 304, headers, body)
     match = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", asked.get("Range", "")) if stored.ranges else None
     if match is None or asked.get("If-Range", stored.etag) not in (stored.etag, headers.get("last-modified")):
-        return Answer(url, 200, headers, body, head=head)
+        return Answer(url, 200, headers, body)
     first, last = int(match[1]), min(int(match[2] or stored.size - 1), stored.size - 1)
     if first > last:
         headers |= {"content-range": f"bytes */{stored.size}", "content-length": "0"}
-        return Answer(url, 416, headers, body, head=head)
+        return Answer(url, 416, headers, body)
     headers |= {
         "content-range": f"bytes {first}-{last}/{stored.size}",
         "content-length": str(last - first + 1),
     }
-    return Answer(url, 206, headers, body, head=head)
+    return Answer(url, 206, headers, body)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from whichpool.downloads.dial import dial
 from whichpool.downloads.failures import (
     Broken,
     DownloadFailed,
@@ -35,9 +36,6 @@ __all__ = ["Stale", "Ways", "manager"]
 
 MOST_HOSTS = 64
 """Hosts whose idle connections are kept: more than are busy at once, and few descriptors. A guess."""
-
-LEAST_SHARE_S = 0.05
-"""Of the time for connecting, for each address of a name, however many it has. A guess."""
 
 
 class Ways:
@@ -100,32 +98,20 @@ class _Ours(_Base):
             if not public:
                 raise Unsafe(f"{host} has no public address, and others are not connected to")
             addresses = public
-        error: OSError | None = None
-        for turn, (family, address) in enumerate(addresses):
-            share_s = max((self.until - time.monotonic()) / (len(addresses) - turn), LEAST_SHARE_S)
-            sock = None
-            try:
-                sock = socket.socket(family, socket.SOCK_STREAM)
-                for option in self.socket_options or ():
-                    sock.setsockopt(*option)
-                sock.settimeout(share_s)
-                sock.connect(address)
-                if not self.ways.settings.private and not is_public(str(sock.getpeername()[0])):
-                    raise Unsafe(f"{host} is not at a public address")
-                sock.settimeout(self._left_s())
-                sys.audit("http.client.connect", self, self.host, port)
-                return sock
-            except OSError as caught:
-                error = caught
-                if sock is not None:
-                    sock.close()
-            except BaseException:
-                if sock is not None:
-                    sock.close()
-                raise
-        self.ways.resolver.forget(host, port)
-        assert error is not None  # there is an address at least
-        raise error
+        try:
+            sock = dial(addresses, self.until, self.socket_options or ())
+        except OSError:
+            self.ways.resolver.forget(host, port)
+            raise
+        try:
+            if not self.ways.settings.private and not is_public(str(sock.getpeername()[0])):
+                raise Unsafe(f"{host} is not at a public address")
+            sock.settimeout(self._left_s())
+            sys.audit("http.client.connect", self, self.host, port)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def _left_s(self) -> float:
         left_s = self.until - time.monotonic()

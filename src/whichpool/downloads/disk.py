@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Callable
+from math import inf
+from time import monotonic
 
 from whichpool.downloads.failures import DiskFailed
 
@@ -42,6 +45,11 @@ def is_full(failure: BaseException) -> bool:
     return isinstance(failure, DiskFailed) and isinstance(cause, OSError) and cause.errno in FULL
 
 
+FRESH_S = 1.0
+"""Seconds for which a look at the free space is good, as long as it shows plenty: thousands of small files a second would
+each ask for it otherwise. A guess: at 1 GB/s, what others write meanwhile is a gigabyte."""
+
+
 class Reservation:
     """Room for what one file still lacks. What is written is not reserved any more, since it is not free any more."""
 
@@ -66,38 +74,50 @@ class Reservation:
 class Space:
     """The room on the file system of one folder, for all files of a run.
 
+    How much is free is looked at anew when `FRESH_S` have passed, and whenever what was seen then may be too little.
+
     Args:
         folder: A descriptor of the folder; it stays its owner's.
         name: The folder, for messages.
+        now: The clock.
 
     Attributes:
         reserved: Bytes; changed under ``lock`` by the reservations.
     """
 
-    def __init__(self, folder: int, name: str) -> None:
+    def __init__(self, folder: int, name: str, now: Callable[[], float] = monotonic) -> None:
         self._folder = folder
         self._name = name
+        self._now = now
+        self._seen = 0  # free, at the last look
+        self._since = 0  # set aside since then, whether it was given back or not
+        self._look_at = -inf
         self.lock = threading.Lock()
         self.reserved = 0
 
     def reserve(self, count: int, path: str) -> Reservation:
-        """Set so many bytes aside, before the first of them is fetched. How much is free is looked at anew each time.
+        """Set so many bytes aside, before the first of them is fetched.
 
         Raises:
             DiskFailed: There are not so many.
         """
         with self.lock:
-            room = os.fstatvfs(self._folder)
-            on_disk = room.f_bavail * room.f_frsize
-            if count > on_disk - self.reserved:
+            now = self._now()
+            if now >= self._look_at or count > self._seen - self._since:
+                room = os.fstatvfs(self._folder)
+                self._seen = room.f_bavail * room.f_frsize
+                self._since = self.reserved
+                self._look_at = now + FRESH_S
+            if count > self._seen - self._since:
                 others = (
-                    f", of which {self.reserved:,} are set aside for other files of this run"
+                    f", {self.reserved:,} of them set aside for other files of this run"
                     if self.reserved
                     else ""
                 )
                 raise DiskFailed(
-                    f"{path}: it needs {count:,} bytes, and {self._name} has {on_disk:,} free{others}. "
+                    f"{path}: it needs {count:,} bytes, and {self._name} has {self._seen:,} free{others}. "
                     "Make room, and run it again"
                 )
+            self._since += count
             self.reserved += count
         return Reservation(self, count)

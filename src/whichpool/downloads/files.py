@@ -38,7 +38,7 @@ def open_file(url: str, asked: Mapping[str, str], method: str) -> Answer:
         if not stat.S_ISREG(found.st_mode):
             raise Refused("it is a folder" if stat.S_ISDIR(found.st_mode) else "it is no regular file", url)
         stored = Stored(found.st_size, _etag(found), found.st_mtime, ranges=True)
-        answer = answer_for(url, stored, asked, Nothing(), head=method == "HEAD")
+        answer = answer_for(url, stored, asked, Nothing())
         if method == "HEAD" or answer.status not in (200, 206):
             return answer
         answer.body = _FileBody(url, descriptor, answer.first, answer.length or 0, stored.etag)

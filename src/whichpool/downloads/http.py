@@ -101,6 +101,14 @@ def target_of(url: str) -> Target:
     return Target(parts._replace(fragment=None).url, parts.scheme, parts.host, port, parts.request_uri, user)
 
 
+def _same(target: Target, went: Target) -> bool:
+    """Whether what is meant for the one may be told to the other: its origin, or its step from http to https."""
+    upgraded = ("https", target.host, 443)
+    return went.origin == target.origin or (
+        target.origin == ("http", target.host, 80) and went.origin == upgraded
+    )
+
+
 class Http:
     """Connections, cookies and credentials of one run. Thread-safe."""
 
@@ -160,7 +168,6 @@ class Http:
         except ValueError as error:
             raise DownloadFailed(str(error), shown, again=False) from None
         user = target.user
-        first = target.origin
         redirected = False
         seen: set[tuple[str, str | None]] = set()
         try:
@@ -174,18 +181,22 @@ class Http:
                 reply, body = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
                 told = reply.told
                 if "set-cookie" in told:
-                    self._cookies.take(target.url, reply.pairs)
+                    try:
+                        self._cookies.take(target.url, reply.pairs)
+                    except BaseException:
+                        body.close()
+                        raise
                 if reply.status in (200, 206, 304, 416):
-                    return self._answer(target.url, reply.status, told, body, method)
+                    return self._answer(target.url, reply.status, told, body)
                 _drain(body)
                 if reply.status not in REDIRECTS:
                     self._failed(reply.status, reply.reason, told)
                 went = self._led_to(target, told)
-                if went.origin != target.origin:
+                if not _same(target, went):
                     given = harmless(given)
                     user = None
+                    redirected = True
                 user = went.user or user
-                redirected = redirected or went.origin != first
                 target = went
                 if reply.status == 303 and method != "HEAD":
                     method = "GET"
@@ -237,9 +248,9 @@ class Http:
             raise BadRedirect("it is redirected from https to http (allowed with downgrade=True)")
         return went
 
-    def _answer(self, url: str, status: int, told: Mapping[str, str], body: Body, method: str) -> Answer:
+    def _answer(self, url: str, status: int, told: Mapping[str, str], body: Body) -> Answer:
         try:
-            answer = Answer(url, status, told, body, head=method == "HEAD")
+            answer = Answer(url, status, told, body)
         except BaseException:
             body.close()
             raise
@@ -356,7 +367,12 @@ class Http:
         if found is None:
             bundle = self._settings.ca_bundle
             try:
-                found = ssl.create_default_context(cafile=None if bundle is None else str(bundle))
+                if bundle is None:
+                    found = ssl.create_default_context()
+                elif bundle.is_dir():
+                    found = ssl.create_default_context(capath=str(bundle))
+                else:
+                    found = ssl.create_default_context(cafile=str(bundle))
             except (OSError, ssl.SSLError) as error:
                 raise ValueError(f"{bundle} cannot be used as ca_bundle: {error.strerror or error}") from None
             if with_cert and self._settings.client_cert is not None:

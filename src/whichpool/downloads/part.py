@@ -108,12 +108,13 @@ class Part:
             self.identity, self.there, self._fresh, self._fresh_bytes = identity, Ranges(), Ranges(), 0
             self._synced_at = monotonic()
             try:
+                was_there = self._fd is not None
                 if self._fd is None:
                     self._fd = self._make()
                 if not self._journal.is_open:
                     self._journal.read()  # of a part that is not there any more
                 self._journal.forget()
-                if self._size():
+                if was_there or self._size():
                     os.ftruncate(self._fd, 0)
             except OSError as error:
                 raise disk_failed(error, self.path) from error
@@ -313,7 +314,8 @@ class Part:
                     os.utime(self._fd, ns=(mtime_s * 10**9, mtime_s * 10**9))
                 os.fsync(self._fd)
                 self._name_it(place, replace=replace)
-                self._journal.remove()
+                if self._journal.is_open:
+                    self._journal.remove()
                 place.sync()
             except OSError as error:
                 raise disk_failed(error, place.path) from error

@@ -55,7 +55,7 @@ def open_remote(url: str, scheme: str, asked: Mapping[str, str], method: str) ->
         # Opened for a HEAD too: only the open file says whether it can be read from anywhere.
         file = guard(fs.open, path, "rb")
         stored = Stored(size, etag, _modified(fs, path, info), ranges=bool(guard(file.seekable)))
-        answer = answer_for(shown, stored, asked, Nothing(), head=method == "HEAD")
+        answer = answer_for(shown, stored, asked, Nothing())
         if method == "HEAD" or answer.status not in (200, 206):
             return answer
         if answer.first:

@@ -103,16 +103,23 @@ class Resolver:
         if literal is not None:
             return (literal,)
         key = (host.lower(), port)
+        mine = False
         with self._lock:
             lookup = self._known.get(key)
             if lookup is None or (lookup.done.is_set() and lookup.stale_at <= self._clock()):
+                mine = True
                 lookup = self._known[key] = _Lookup()
                 self._known.move_to_end(key)
                 if len(self._known) > MOST_KEPT:
                     self._known.popitem(last=False)
+        if mine:
+            work = (lookup, host, port)
+            try:
                 threading.Thread(
-                    target=self._look_up, args=(lookup, host, port), name="whichpool-resolver", daemon=True
+                    target=self._look_up, args=work, name="whichpool-resolver", daemon=True
                 ).start()
+            except RuntimeError:  # the system starts no more threads
+                self._look_up(*work)
         if not lookup.done.wait(max(within_s, 0.0)):
             raise TimedOut(f"the name {host} was not resolved in time")
         if lookup.failure is not None:

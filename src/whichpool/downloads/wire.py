@@ -258,11 +258,13 @@ class Reply(http.client.HTTPResponse):
         self.chunked = coding == "chunked"
         connection = told.get("connection", "").lower()
         self.will_close = "close" in connection or (self.version == 10 and "keep-alive" not in connection)
+        if self.chunked and told.pop("content-length", None) is not None:
+            self.will_close = (
+                True  # told twice: chunks are what counts, and what comes after them is not trusted
+            )
         self.length = content_length(told)
         if self.length is None and not self.chunked and not self.empty:
             self.will_close = True
-        if self.chunked and self.length is not None:
-            self.will_close = True  # told twice: where the next answer begins is not sure
 
     @property
     def empty(self) -> bool:
@@ -308,10 +310,11 @@ class Empty:
 class _Framed:
     """A body that holds a connection until it is read or closed; ``done(reusable)`` lets go of it, once."""
 
+    _over = False
+
     def __init__(self, wire: Wire, done: Callable[[bool], None]) -> None:
         self._wire = wire
         self._done = done
-        self._over = False
 
     def read(self, most: int) -> bytes:
         if self._over or most <= 0:
@@ -329,6 +332,10 @@ class _Framed:
     def close(self) -> None:
         self._over = True
         self._done(False)
+
+    def __del__(self) -> None:
+        if not self._over:  # forgotten: its place among the host's connections would be lost
+            self.close()
 
     def _next(self, most: int) -> tuple[bytes, bool]:
         raise NotImplementedError
