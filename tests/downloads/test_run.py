@@ -75,7 +75,7 @@ def test_a_list_is_read_as_it_is_worked_off(site, tmp_path):
     receipts = whichpool.idownload(endless(), tmp_path, most=4)
     first = next(receipts)
     assert first.ok
-    assert last < 500
+    assert last < 2_000  # of one host, a thousand are kept aside
     receipts.close()
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".journal")]
 

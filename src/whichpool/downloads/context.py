@@ -113,6 +113,10 @@ class Context:
             self._in_use[host] += 1
             return True
 
+    def crowded(self, host: str) -> bool:
+        """Whether a file has come that needs the connection of a further one; looked at for each piece, so unlocked."""
+        return self._in_use[host] > self.settings.per_host
+
     def done_with(self, host: str) -> None:
         """A further connection is over."""
         with self._lock:

@@ -15,7 +15,7 @@ on.
 from __future__ import annotations
 
 from email.utils import formatdate
-from hashlib import sha256
+from hashlib import blake2b
 from os import stat_result
 from stat import S_ISREG
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ from whichpool.downloads.journal import Identity
 from whichpool.downloads.names import name_from_disposition
 from whichpool.downloads.part import Part
 from whichpool.downloads.records import Receipt
-from whichpool.downloads.transfer import Transfer, fits
+from whichpool.downloads.transfer import CHUNK_BYTES, Transfer, bring_small, fits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,8 +169,8 @@ class _File:
         """What an earlier try has left of it, and can be gone on with."""
         request = self.request
         # With a digest of the content, it does not matter where it came from.
-        sources = None if request.digests else {_source(url) for url in request.urls}
-        known = self.part.look(sources)
+        ours = None if request.digests else lambda source: source in map(_source, request.urls)
+        known = self.part.look(ours)
         return None if known is None or differing(request.digests, known.digests) else known
 
     def _go_on(self, known: Identity, gap: tuple[int, int | None]) -> Answer | None:
@@ -308,7 +308,9 @@ class _File:
         try:
             if total is not None and total > done:
                 reservation = context.space.reserve(total - done, part.path)
-            if answer is not None:
+            if answer is not None and answer.status == 200 and total is not None and total <= CHUNK_BYTES:
+                size = bring_small(context, job, part, hashing, entry, answer, total)
+            elif answer is not None:
                 noted = reservation if apart else None  # what is small is there in a moment
                 transfer = Transfer(context, job, part, gaps, hashing, entry, noted)
                 try:
@@ -409,7 +411,7 @@ def _promised(answer: Answer) -> Mapping[str, str]:
 
 def _source(url: str) -> str:
     """The URL in a form that can be compared and shows nothing."""
-    return sha256(bare_url(url).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return blake2b(bare_url(url).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _same(answer: Answer, there: stat_result) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from time import monotonic, time
+from time import gmtime, monotonic, strftime, time
 from urllib.parse import urlsplit, urlunsplit
 
 from whichpool.downloads.failures import DownloadFailed
@@ -99,8 +98,8 @@ class Job:
 
 
 def _utc(seconds: float) -> str:
-    when = datetime.fromtimestamp(seconds, UTC)
-    return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z"
+    whole, part = divmod(int(seconds * 1000), 1000)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(whole))}.{part:03d}Z"
 
 
 def bare_url(url: str) -> str:

@@ -16,7 +16,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from stat import S_ISREG
 from time import monotonic
 
@@ -74,11 +74,11 @@ class Part:
             None  # what a sync said: nothing more is claimed, since the system forgets it
         )
 
-    def look(self, sources: Collection[str] | None = None) -> Identity | None:
+    def look(self, begun: Callable[[str], bool] | None = None) -> Identity | None:
         """Take over what an earlier try left, if it can be gone on with.
 
         Args:
-            sources: Only if it was begun from one of these; ``None``: from anywhere.
+            begun: Of the source that it was begun from: whether that will do. ``None``: any will.
 
         Raises:
             DiskFailed: Another program is fetching it, or it cannot be opened.
@@ -93,7 +93,7 @@ class Part:
                 return None
         except OSError as error:
             raise disk_failed(error, self.path) from error
-        if sources is not None and identity.source not in sources:
+        if begun is not None and not begun(identity.source):
             return None
         self.identity, self.there = identity, there
         return identity
