@@ -113,7 +113,7 @@ def _serve(
     line: links.Line | None,
     say: Say,
 ) -> None:
-    with TemporaryDirectory(prefix="whichpool-nginx-") as own:
+    with TemporaryDirectory(prefix="bench-nginx-") as own:
         port = nginx.free_port()
         with links.serving(line, nginx.command(root, Path(own), port), port) as up:
             for setting in options.settings:

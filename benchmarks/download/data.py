@@ -66,7 +66,7 @@ class Served:
 @contextmanager
 def store(parent: Path | None = None) -> Iterator[Path]:
     """An empty folder that nginx may read, for as long as the context lasts."""
-    root = Path(mkdtemp(prefix="whichpool-served-", dir=parent))
+    root = Path(mkdtemp(prefix="bench-served-", dir=parent))
     root.chmod(0o755)
     try:
         yield root

@@ -18,7 +18,7 @@ DOWNLOAD_S = 300.0
 
 def inputs(root: Path) -> Iterator[Served | str]:
     """What can be had, under ``root``; a line of text for what cannot."""
-    with tempfile.TemporaryDirectory(prefix="whichpool-real-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="bench-real-") as scratch:
         for name, packages, pattern in (
             ("openclipart", (PICTURES,), "*.png"),
             ("tarball", TARBALLS, "*.tar.*"),

@@ -44,7 +44,7 @@ def once(
         ``wall_s``, ``cpu_s``, ``peak_mb``, ``first_s`` (until the first file was there), ``flush_s`` (what an fsync of
         all files took *after* the process had ended); or ``error``.
     """
-    with tempfile.TemporaryDirectory(prefix="whichpool-fetched-", dir=folder) as made:
+    with tempfile.TemporaryDirectory(prefix="bench-fetched-", dir=folder) as made:
         own, to = Path(made, "own"), Path(made, "files")
         own.mkdir()
         to.mkdir()
