@@ -11,7 +11,9 @@ import re
 import socket
 import ssl
 import sys
+import threading
 import time
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +46,36 @@ class Ways:
     def __init__(self, settings: Settings, resolver: Resolver) -> None:
         self.settings = settings
         self.resolver = resolver
+        self._lock = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._cut = False
+
+    def note(self, sock: socket.socket) -> None:
+        """A connection was made.
+
+        Raises:
+            Broken: None is wanted any more.
+        """
+        with self._lock:
+            if self._cut:
+                raise Broken("it was not waited for any longer", again=False)
+            self._sockets.add(sock)
+
+    def cut(self) -> None:
+        """End all connections: whoever waits for one of them is told so at once."""
+        with self._lock:
+            self._cut = True
+            sockets = list(self._sockets)
+        for sock in sockets:
+            try:
+                # The base's: that of an `SSLSocket` would make it a plain one in the midst of its reader's work.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended already
+
+    def is_cut(self) -> bool:
+        """Whether `cut` was called."""
+        return self._cut
 
 
 class Stale(Exception):
@@ -72,6 +104,7 @@ class _Ours(_Base):
         self.until = time.monotonic() + self.ways.settings.connect_s
         try:
             super().connect()
+            self.ways.note(self.sock)
         except BaseException as error:
             self.close()
             failure = _connecting_failed(error, self._peer())
@@ -129,7 +162,8 @@ class _Ours(_Base):
         """What `http.client` makes of the socket when an answer is due; also for a proxy's answer to CONNECT."""
         settings = self.ways.settings
         until = self.until if self.connecting else time.monotonic() + settings.first_byte_s
-        return Reply(Wire(sock, until, settings.stall_s, settings.stall_bytes), method)
+        wire = Wire(sock, until, settings.stall_s, settings.stall_bytes, self.ways.is_cut)
+        return Reply(wire, method)
 
     def ask(self, head: bytes, method: str) -> Reply:
         """Send a request, and read the head of its answer.

@@ -160,9 +160,14 @@ class Context:
                     pool = self._pools[name] = whichpool.Pool(plan=(0, threads), shared="ok")
         return pool
 
-    def close(self, most_s: float) -> None:
-        """End what is in progress, which puts down what it has; wait for that, but not for longer than so."""
+    def end(self) -> None:
+        """End what is in progress: it puts down what it has, even if it waits for a server that is silent."""
         self.stop.set()
+        self.transport.cut()
+
+    def close(self, most_s: float) -> None:
+        """As `end`; and wait for that, but not for longer than so."""
+        self.end()
         with self._lock:
             self._closed = True
             self._busy.wait_for(lambda: not self._tries, most_s)

@@ -21,6 +21,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from whichpool.downloads.answer import Answer, http_date
+from whichpool.downloads.context import Stopped
 from whichpool.downloads.digests import Hasher, differing, promised
 from whichpool.downloads.disk import is_full
 from whichpool.downloads.failures import Broken, Corrupt, DiskFailed, DownloadFailed
@@ -69,6 +70,8 @@ class Fetcher:
                 raise DiskFailed(f"{job.name}: not begun, since there is no room any more ({context.full})")
             return job.number, self._try(job)
         except DownloadFailed as failure:
+            if context.stop.is_set():
+                raise Stopped from failure  # its connection was cut for that, say
             if is_full(failure):
                 context.full = failure
             failure.url = bare_url(failure.url or job.url)
@@ -168,8 +171,9 @@ class _File:
     def _known(self) -> Identity | None:
         """What an earlier try has left of it, and can be gone on with."""
         request = self.request
-        # With a digest of the content, it does not matter where it came from.
-        ours = None if request.digests else lambda source: source in map(_source, request.urls)
+        # With a digest of the content, it does not matter where it came from. Without, it matters even among mirrors:
+        # a tag is comparable with those of the same URL only, and two servers may have the same one for two contents.
+        ours = None if request.digests else lambda source: source == _source(self.job.url)
         known = self.part.look(ours)
         return None if known is None or differing(request.digests, known.digests) else known
 

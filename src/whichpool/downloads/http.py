@@ -166,6 +166,10 @@ class Http:
                 if pool is not None:
                     pool.close()
 
+    def cut(self) -> None:
+        """End the connections that are in use, too: their answers break."""
+        self._ways.cut()
+
     # --- a request and its redirects ----------------------------------------------------------------------------
 
     def open(

@@ -90,8 +90,13 @@ class Part:
             if found is None or self._fd is None:
                 return None
             identity, there = found
-            if self._size() < there.end:
+            size = self._size()
+            if size < there.end:
                 return None
+            if size > identity.total:
+                os.ftruncate(
+                    self._fd, identity.total
+                )  # whoever made it longer: the rest is what is known of it
         except OSError as error:
             raise disk_failed(error, self.path) from error
         if begun is not None and not begun(identity.source):

@@ -161,7 +161,7 @@ def _run(
             context.ended(receipt)
             yield number, receipt
     finally:
-        context.stop.set()
+        context.end()
         if results is not None:
             results.close()
         context.close(PUT_DOWN_S)
