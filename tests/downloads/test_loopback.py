@@ -42,6 +42,7 @@ def ranged(peer, body=DATA, send=None):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(run, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setenv("WHICHPOOL_CACHE", "")
 
 
 def test_many_files(serve, tmp_path):

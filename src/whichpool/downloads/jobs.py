@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from time import gmtime, monotonic, strftime, time
 from urllib.parse import urlsplit, urlunsplit
 
@@ -110,7 +111,13 @@ def bare_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
+_PLAIN = re.compile(r"https?://([a-z0-9.:-]+)(?:/|$)")
+
+
 def host_of(url: str) -> str:
     """The host and its port: what limits are for."""
+    plain = _PLAIN.match(url)
+    if plain is not None:
+        return plain[1]
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2].lower() or parts.scheme

@@ -60,8 +60,6 @@ class Wire:
     ) -> None:
         self._sock = sock
         self._is_cut = is_cut  # whether it is us who have ended the connection
-        # Holds the socket open when the connection lets go of it, which it does if the server will close.
-        self._hold = sock.makefile("rb", buffering=0)
         self._until = until
         self._stall_s = stall_s
         self._stall_bytes = stall_bytes
@@ -231,8 +229,7 @@ class Wire:
         """For `http.client`, which closes a file by flushing it."""
 
     def close(self) -> None:
-        """Lets go of the socket, which goes on if the connection holds it."""
-        self._hold.close()
+        """For `http.client`, too: the socket is the connection's."""
 
 
 class Reply(http.client.HTTPResponse):
@@ -259,8 +256,8 @@ class Reply(http.client.HTTPResponse):
     def begin(self) -> None:
         """Reads the head; interim answers (1xx) are passed over."""
         for _ in range(MOST_INTERIM + 1):
-            lines = self.wire.head().split(b"\n")
-            status = _STATUS.fullmatch(lines[0].rstrip(b"\r").decode("latin-1"))
+            lines = self.wire.head().decode("latin-1").split("\n")
+            status = _STATUS.fullmatch(lines[0].rstrip("\r"))
             if status is None:
                 raise Broken(f"what came is no HTTP: {lines[0][:60]!r}")
             self.status = self.code = int(status[2])
@@ -295,13 +292,13 @@ class Reply(http.client.HTTPResponse):
         return self._method == "HEAD" or self.status in (204, 304) or self.status < 200
 
 
-def _pairs(lines: list[bytes]) -> list[tuple[str, str]]:
+def _pairs(lines: list[str]) -> list[tuple[str, str]]:
     """The headers of a head, in their order."""
     if len(lines) > MOST_HEADERS + 1:
         raise Broken(f"the answer has more than {MOST_HEADERS} headers")
     pairs: list[tuple[str, str]] = []
-    for raw in lines[1:]:
-        line = raw.decode("latin-1").rstrip("\r")
+    for line in lines[1:]:
+        line = line.rstrip("\r")
         if line[:1] in (" ", "\t") and pairs:
             name, value = pairs[-1]
             pairs[-1] = (name, f"{value} {line.strip(BLANK)}")  # folded: obsolete, and still sent
