@@ -271,6 +271,20 @@ def test_a_full_disk(server, small_disk, child, noise, known):
     only(small_disk, {"first": small, "large": body})
 
 
+def test_a_disk_that_fills_up_with_several_files(server, small_disk, noise):
+    """What fits is there and whole, and what does not is no file."""
+    content = {str(n): noise(MB, seed=n) for n in range(8)}
+    urls = {server.at("/" + name, h.serve(body, rate=20 * MB)): name for name, body in content.items()}
+    receipts = fetch([*urls], small_disk)
+    there = {urls[url] for url, r in receipts.items() if r.ok}
+    assert {r.failure for r in receipts.values()} == {None, "diskfailed"}
+    assert 1 <= len(there) <= 4
+    assert finished(small_disk) == {name: content[name] for name in there}
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    assert all(r.ok for r in fetch([*urls], small_disk).values())
+    only(small_disk, content)
+
+
 def test_a_folder_that_must_not_be_written(server, tmp_path, noise):
     if os.geteuid() == 0:
         pytest.skip("nothing is read-only for root")

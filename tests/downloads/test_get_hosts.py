@@ -439,7 +439,10 @@ def test_nothing_is_waited_for_without_end(server, servers, certificates, folder
     took = time.monotonic() - started
     mute.close()
     kinds = {what: receipts[url].failure for what, url in urls.items()}
-    assert kinds.pop("slow 100") in {"timedout", "broken"}  # after so many, nobody waits for the time to be over
+    assert kinds.pop("slow 100") in {
+        "timedout",
+        "broken",
+    }  # after so many, nobody waits for the time to be over
     assert kinds == dict.fromkeys(kinds, "timedout")
     assert finished(folder) == {}
     assert took < 15
@@ -526,6 +529,13 @@ def test_private_addresses_are_refused(server, folder):
     assert server.connections == 0
 
 
+def names_by(monkeypatch, ask):
+    """Names are looked up by that, in place of `socket.getaddrinfo`."""
+    from whichpool.downloads import http, resolve
+
+    monkeypatch.setattr(http, "Resolver", lambda: resolve.Resolver(ask=ask))
+
+
 def test_private_addresses_are_those_of_the_connection(server, folder, monkeypatch):
     """A name that is public when it is asked for, and private when it is connected to."""
     server.under("/", h.serve(b"x"))
@@ -538,10 +548,46 @@ def test_private_addresses_are_those_of_the_connection(server, folder, monkeypat
         address = "192.0.2.1" if len(asked) == 1 else "127.0.0.1"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, server.port))]
 
-    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    names_by(monkeypatch, rebinding)
     urls = [f"http://rebind.example:{server.port}/{n}" for n in range(3)]
     fetch(urls, folder, private=False, retries=1, connect_s=0.3)
+    assert asked
     assert server.connections == 0
+
+
+def test_a_redirect_to_a_private_address_is_refused(server, other, folder, monkeypatch):
+    """127.0.0.2 stands for the public host that leads to 127.0.0.1, by address and by name."""
+    from whichpool.downloads import connect, resolve
+
+    for module in (connect, resolve):
+        real = module.is_public
+        monkeypatch.setattr(
+            module, "is_public", lambda address, real=real: address == "127.0.0.2" or real(address)
+        )
+    server.under("/", h.serve(b"x"))
+    urls = [
+        other.at("/number", h.redirect(f"http://127.0.0.1:{server.port}/a")),
+        other.at("/name", h.redirect(f"http://localhost:{server.port}/a")),
+        other.at("/good", h.serve(b"x")),
+    ]
+    receipts = fetch(urls, folder, private=False, retries=0)
+    assert [receipts[url].failure for url in urls] == ["unsafe", "unsafe", None]
+    assert server.connections == 0
+
+
+def test_a_name_is_asked_for_once(server, folder, monkeypatch):
+    server.under("/", h.then_close(h.serve(b"x")))  # a connection for each
+    real, asked = socket.getaddrinfo, []
+
+    def counting(host, *args, **kwargs):
+        asked.append(host)
+        return real("127.0.0.1" if host in ("mole.example", b"mole.example") else host, *args, **kwargs)
+
+    names_by(monkeypatch, counting)
+    urls = [f"http://mole.example:{server.port}/{n}" for n in range(40)]
+    assert all(r.ok for r in fetch(urls, folder, most=8).values())
+    assert server.connections == 40
+    assert len(asked) <= 2
 
 
 # --- TLS ------------------------------------------------------------------------------------------------------
