@@ -28,8 +28,9 @@ QUICK = Settings(connect_s=5.0, first_byte_s=5.0, stall_s=5.0)
 def no_environment(monkeypatch, tmp_path):
     """Neither the proxies nor the netrc nor the certificates of whoever runs the tests."""
     for name in [*os.environ]:
-        if name.lower().endswith("_proxy") or name in {"SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC"}:
+        if name.lower().endswith("_proxy") or name in {"SSL_CERT_FILE", "SSL_CERT_DIR"}:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 

@@ -186,6 +186,7 @@ def test_a_query_may_be_a_secret(server, folder, noise):
 
 
 def test_netrc_and_a_user_for_the_rest(server, other, folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("NETRC")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / ".netrc").write_text(f"machine 127.0.0.1 login mole password {SECRET}\n")
     (tmp_path / "home" / ".netrc").chmod(0o600)
@@ -437,7 +438,9 @@ def test_nothing_is_waited_for_without_end(server, servers, certificates, folder
     )
     took = time.monotonic() - started
     mute.close()
-    assert {what: receipts[url].failure for what, url in urls.items()} == dict.fromkeys(urls, "timedout")
+    kinds = {what: receipts[url].failure for what, url in urls.items()}
+    assert kinds.pop("slow 100") in {"timedout", "broken"}  # after so many, nobody waits for the time to be over
+    assert kinds == dict.fromkeys(kinds, "timedout")
     assert finished(folder) == {}
     assert took < 15
     assert not tls.requests
