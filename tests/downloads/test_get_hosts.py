@@ -439,7 +439,10 @@ def test_nothing_is_waited_for_without_end(server, servers, certificates, folder
     took = time.monotonic() - started
     mute.close()
     kinds = {what: receipts[url].failure for what, url in urls.items()}
-    assert kinds.pop("slow 100") in {"timedout", "broken"}  # after so many, nobody waits for the time to be over
+    assert kinds.pop("slow 100") in {
+        "timedout",
+        "broken",
+    }  # after so many, nobody waits for the time to be over
     assert kinds == dict.fromkeys(kinds, "timedout")
     assert finished(folder) == {}
     assert took < 15
