@@ -12,7 +12,7 @@ import whichpool
 from whichpool.downloads.failures import Broken, Busy, DownloadFailed, TimedOut, Unreachable
 from whichpool.downloads.jobs import host_of
 from whichpool.downloads.names import Names, name_from_disposition, name_from_url
-from whichpool.downloads.records import Request, Settings
+from whichpool.downloads.records import FIRST_PER_HOST, Request, Settings
 from whichpool.downloads.secrets import without_credentials
 from whichpool.downloads.transport import Answer, Transport
 
@@ -82,6 +82,7 @@ def preflight(
                 settings.most,
                 key=lambda request: host_of(request.url),
                 per_key=settings.per_host,
+                first=FIRST_PER_HOST,
                 slow_on=(Busy, Broken, TimedOut, Unreachable),
             ),
         )

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Receipt", "Request", "Settings"]
+__all__ = ["FIRST_PER_HOST", "Receipt", "Request", "Settings"]
 
 MB = 1_000_000
+
+FIRST_PER_HOST = 8
+"""Connections to a host that is not known yet: what browsers open (six), and a few more. A guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,10 @@ class Request:
 class Settings:
     """How things are fetched; the same for all of one call."""
 
-    most: int = 32
+    most: int = 64
     """Files in progress at once."""
-    per_host: int = 16
-    """Connections to one host at the most; how many of them are used is found by trying."""
+    per_host: int = 64
+    """Connections to one host at the most; how many of them are used is found by trying, from `FIRST_PER_HOST` on."""
     rate: float | None = None
     """Bytes a second for all together; ``None``: no limit."""
     retries: int = 5

@@ -23,7 +23,7 @@ from whichpool.downloads.folder import Folder
 from whichpool.downloads.jobs import Job, host_of
 from whichpool.downloads.lists import as_request
 from whichpool.downloads.names import name_from_url
-from whichpool.downloads.records import Receipt, Request, Settings
+from whichpool.downloads.records import FIRST_PER_HOST, Receipt, Request, Settings
 from whichpool.downloads.transport import Transport
 
 __all__ = ["download", "idownload"]
@@ -143,6 +143,7 @@ def _run(
                 settings.most,
                 key=lambda job: host_of(job.url),
                 per_key=settings.per_host,
+                first=FIRST_PER_HOST,
                 slow_on=(Busy, Broken, TimedOut, Unreachable),
                 amount=lambda result: result[1].fetched_bytes,
                 learned=known,
