@@ -98,7 +98,14 @@ def target_of(url: str) -> Target:
     if parts.scheme not in ("http", "https") or not parts.host or parts.auth:
         raise ValueError("this is no http or https URL")
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    return Target(parts._replace(fragment=None).url, parts.scheme, parts.host, port, parts.request_uri, user)
+    return Target(
+        f"{parts.scheme}://{parts.netloc}{parts.request_uri}",
+        parts.scheme,
+        parts.host,
+        port,
+        parts.request_uri,
+        user,
+    )
 
 
 def _same(target: Target, went: Target) -> bool:
