@@ -68,3 +68,19 @@ def test_the_readme_says_how_to_try_it_and_how_to_test_it():
     lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert "pip install . && whichpool demo" in lines
     assert "pip install '.[test]' && pytest" in lines
+
+
+def test_the_page_on_downloading_has_every_failure_and_setting():
+    from dataclasses import fields
+
+    from whichpool.downloads import failures
+    from whichpool.downloads.records import Receipt, Settings
+
+    page = (ROOT / "docs" / "downloading.md").read_text("utf-8")
+    kinds = {name: getattr(failures, name) for name in failures.__all__ if name != "DownloadFailed"}
+    assert dict(re.findall(r"^\| (\d+) \| `(\w+)` \|", page, flags=re.MULTILINE)) == {
+        str(kind.code): name.lower() for name, kind in kinds.items()
+    }
+    for record in (Settings, Receipt):
+        for one in fields(record):
+            assert f"`{one.name}`" in page, f"{record.__name__}.{one.name}"

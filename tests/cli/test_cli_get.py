@@ -10,6 +10,7 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,9 +22,19 @@ from cli_types import Run, Start
 from whichpool.cli.endings import ReaderGone
 from whichpool.cli.get import _count, code_of
 from whichpool.cli.get_command import size
-from whichpool.cli.get_view import FAILURES_SHOWN, Events, Lines, Tally, Ticker, View, clean, progress_line
+from whichpool.cli.get_view import (
+    FAILURES_SHOWN,
+    Events,
+    Lines,
+    Screen,
+    Tally,
+    Ticker,
+    View,
+    clean,
+    progress_line,
+)
 from whichpool.downloads import failures
-from whichpool.downloads.board import Board, Snapshot
+from whichpool.downloads.board import Board, Progress, Snapshot
 from whichpool.downloads.receipts import read_receipts
 from whichpool.downloads.records import Receipt
 
@@ -175,6 +186,17 @@ def test_failures_have_their_codes_and_receipts(run: Run, url: str, work: Path) 
     assert receipts[f"{url}/gone"].status == 404
     assert receipts[f"{url}/a"].digests == {"sha256": SHA256}
     assert run("get", f"{url}/gone", "-q").exit_code == 20
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_missing_extra_is_named(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    result = run("get", "s3://bucket/key", *options)
+    assert result.exit_code == 1
+    assert "pip install 'whichpool[fsspec]'" in result.stderr
+    assert "unexpected" not in result.stderr
 
 
 def test_headers_and_the_password_arrive_and_are_not_shown(
@@ -433,6 +455,36 @@ def test_progress_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == ""
     view.tick(snapshot())
     assert capsys.readouterr().err == "whichpool: 3 of 10 files, 10.0 MB of 47.0 MB, 5.00 MB/s, 7 s left\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (
+            100,
+            [
+                r"3 of 10 files +━+ +10\.0 MB of 47\.0 MB +5\.00 MB/s +7 s",
+                r" +a\.iso +━+ +1\.00 MB of 2\.00 MB +- *",
+            ],
+        ),
+        (
+            62,
+            [r"3 of 10 files +10\.0 MB of 47\.0 MB +5\.00 MB/s +7 s", r" +a\.iso +1\.00 MB of 2\.00 MB +- *"],
+        ),
+        (40, [r"3 of 10 files +21% +5\.00 MB/s +7 s", r" +a\.iso +50% +- *"]),
+    ],
+)
+def test_bars_make_room_on_a_narrow_terminal(columns: int, shown: list[str]) -> None:
+    from rich.console import Console
+
+    one = Progress("a.iso", "u", 1_000_000, 2_000_000, None, None)
+    view = Screen()
+    view._console = Console(width=columns, file=io.StringIO())
+    view._console.print(view._drawn(snapshot(busiest=(one,))))
+    lines = [line.replace("╸", "━").replace("╺", "━") for line in view._console.file.getvalue().splitlines()]
+    assert len(lines) == 2
+    for line, pattern in zip(lines, shown, strict=True):
+        assert re.fullmatch(pattern, line.rstrip()), line
 
 
 def test_not_every_failure_is_told(capsys: pytest.CaptureFixture[str]) -> None:

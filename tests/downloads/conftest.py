@@ -146,6 +146,14 @@ def certificates(tmp_path_factory):
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
+@pytest.fixture
+def compiled(monkeypatch, tmp_path_factory):
+    """Programs that a test starts compile what they import once in a session, not each time: CI keeps nothing compiled
+    beside the source."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.getbasetemp() / "compiled"))
+
+
 @pytest.fixture(scope="session")
 def noise():
     """``noise(bytes)``: content without a pattern, so that a byte in a wrong place shows; the same each time."""

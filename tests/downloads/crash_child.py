@@ -12,7 +12,7 @@ import sys
 
 from scripted import Site
 
-from whichpool.downloads import part, transfer
+from whichpool.downloads import fetch, part, transfer
 from whichpool.downloads.board import Board
 from whichpool.downloads.context import Context
 from whichpool.downloads.fetch import Fetcher
@@ -37,7 +37,7 @@ CALLS = (
 )
 
 part.GROUP_BYTES = 4_096
-transfer.CHUNK_BYTES = 2_048
+transfer.CHUNK_BYTES = fetch.CHUNK_BYTES = 2_048
 
 
 def die_at(count):
@@ -57,7 +57,7 @@ def die_at(count):
         setattr(os, name, counted(getattr(os, name)))
 
 
-def fetch(folder, overwrite):
+def fetched(folder, overwrite):
     site = Site()
     site.put(URL, DATA)
     settings = Settings(overwrite=overwrite)
@@ -111,7 +111,7 @@ def main(root, overwrite):
 
         def killed(count=count, folder=folder):
             die_at(count)
-            fetch(folder, overwrite)
+            fetched(folder, overwrite)
             return "whole"
 
         text, code = forked(killed)
@@ -125,19 +125,19 @@ def main(root, overwrite):
         replaced = overwrite and seen == DATA
 
         def again(folder=folder, replaced=replaced):
-            site, receipt = fetch(folder, overwrite and not replaced)
+            site, receipt = fetched(folder, overwrite and not replaced)
             return f"{receipt.outcome} {receipt.fetched_bytes} {receipt.resumed} {len(site.asked)}"
 
         said, ended = forked(again)
         assert ended == 0, f"{count}: {said}"
         with open(final, "rb") as file:
             assert file.read() == DATA, f"{count}: not what it should be"
-        outcome, fetched, resumed, asked = said.split()
+        outcome, came, resumed, asked = said.split()
         left = sorted(os.listdir(os.path.join(folder, "sub")))
         assert left == ["file.bin"], f"{count}: {left}"
         if outcome == "fetched":
-            assert int(fetched) == len(DATA) - there, f"{count}: {fetched} bytes, though {there} were there"
-        print(count, code, outcome, fetched, resumed, asked, flush=True)
+            assert int(came) == len(DATA) - there, f"{count}: {came} bytes, though {there} were there"
+        print(count, code, outcome, came, resumed, asked, flush=True)
         if code == 0:
             assert text == "whole"
             return

@@ -16,6 +16,8 @@ __all__ = ["Headers", "Hostile", "Request", "Script", "Span", "Visit", "head"]
 
 PIECE_BYTES = 65_536
 """Sent at once. Small enough that the books are right to some 100 kB when a client goes away in the middle."""
+PIECE_S = 0.01
+"""How often something is sent where a rate is given."""
 SEND_BUFFER_BYTES = 65_536
 """Of the kernel, for the same reason."""
 MOST_HEAD_BYTES = 1_000_000
@@ -116,6 +118,8 @@ class Visit:
             span = self.span = Span(self.request.path, first, first, self.request.connection)
             self.server.spans.append(span)
         view = memoryview(data)
+        if rate:
+            piece = max(1, min(piece, int(rate * PIECE_S)))
         started, place = time.monotonic(), 0
         while place < len(view):
             if pace is not None:
@@ -123,7 +127,7 @@ class Visit:
             sent = self._send(view[place : place + piece])
             place += sent
             span.end += sent
-            if rate:
+            if rate and place < len(view):
                 self.pause(started + place / rate - time.monotonic())
 
     def pause(self, seconds: float) -> None:

@@ -556,3 +556,47 @@ def test_bodies_are_read_in_pieces_of_bounded_size(site, get):
     site.put(URL, ONE).then(act)
     get()
     assert max(asked) <= 262_144
+
+
+# -- small files, which go a shorter way ---------------------------------------------------------------------------
+
+SMALL = ONE[:20_000]
+
+
+def test_a_small_file_goes_on_where_it_broke(site, get, folder):
+    site.put(URL, SMALL, piece=3_000).then(cut(10_000))
+    (receipt,) = get()
+    assert folder["file.bin"] == SMALL
+    assert site.ranges() == [(0, None), (10_000, None)]
+    assert (receipt.fetched_bytes, receipt.resumed, receipt.checked) == (len(SMALL), True, ("length",))
+    assert receipt.digests == {"sha256": hashlib.sha256(SMALL).hexdigest()}
+
+
+@pytest.mark.parametrize("wrong", [SMALL[:-1], SMALL + b"x", b""], ids=len)
+def test_a_small_body_of_another_length_is_a_failure(site, get, folder, wrong):
+    def act(site, thing, request):
+        answer = site.usual(thing, request)
+        answer.body.data = wrong
+        return answer
+
+    site.put(URL, SMALL, etag=None, modified=None).then(act)
+    (receipt,) = get(retries=0)
+    assert (receipt.outcome, receipt.failure) == ("failed", "broken")
+    assert folder.names() == []
+    (receipt,) = get()
+    assert folder["file.bin"] == SMALL
+
+
+def test_a_small_file_that_is_not_what_was_promised_gets_no_name(site, get, folder):
+    site.put(URL, SMALL)
+    (receipt,) = get(Request(URL, digests={"sha256": "0" * 64}), retries=1)
+    assert (receipt.failure, receipt.attempts, receipt.fetched_bytes) == ("corrupt", 2, 2 * len(SMALL))
+    assert folder.names() == []
+
+
+@pytest.mark.parametrize("size", [262_143, 262_144, 262_145])
+def test_around_the_size_that_is_small(site, get, folder, size):
+    site.put(URL, ONE[:size])
+    (receipt,) = get()
+    assert folder["file.bin"] == ONE[:size]
+    assert receipt.fetched_bytes == size

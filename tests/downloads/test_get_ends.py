@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def child(folder):
+def child(folder, compiled):
     """Starts a downloader; the ones that still run are killed at the end."""
     started = []
 
@@ -99,14 +100,50 @@ def test_a_call_that_is_given_up(server, folder, noise):
 # --- killed -----------------------------------------------------------------------------------------------------
 
 GROUP_BYTES = MB
-"""What is brought to the disk at a time. By default 64 MB, or what a second brings: runs of that length would be long."""
+"""What is brought to the disk at a time. By default 64 MB, or what a second brings: the runs would have to be long."""
 UNSAFE_BYTES = 3 * GROUP_BYTES + 2 * MB
-"""Of one file, what may come a second time after a kill: a group that is on its way to the disk, the one that is gathered
-meanwhile (an fsync takes its time), and what was in the kernel's buffers."""
+"""Of one file, what may come a second time after a kill: a group that is on its way to the disk, the one that is
+gathered meanwhile (an fsync takes its time), and what was in the kernel's buffers."""
+
+
+class Forker:
+    """Downloaders that start at once: see `get_child.take_orders`. One at a time."""
+
+    def __init__(self, folder):
+        self._told = folder / "told"
+        self._process = subprocess.Popen(
+            [sys.executable, str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._ended = None
+
+    def start(self, **order):
+        """Returns when it runs; ``self.pid``."""
+        print(json.dumps({**order, "told": str(self._told)}), file=self._process.stdin, flush=True)
+        self.pid = int(self._process.stdout.readline())
+
+    def over(self):
+        """Whether it has ended by itself."""
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
+
+    def end(self):
+        """Its exit code, and what it has said. Waits for it."""
+        return int(self._process.stdout.readline()), self._told.read_text()
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def forker(tmp_path, compiled):
+    forker = Forker(tmp_path)
+    yield forker
+    forker.close()
 
 
 @pytest.mark.timeout(30 + KILLS * 4)
-def test_killed_at_random_moments(servers, folder, child, noise):
+def test_killed_at_random_moments(servers, folder, forker, noise):
     """Each run is killed somewhere; what it leaves is gone on with, or fetched anew; at the end all is right."""
     rng = random.Random(SEED)
     killed = rounds = 0
@@ -116,28 +153,26 @@ def test_killed_at_random_moments(servers, folder, child, noise):
         root = folder / f"round-{rounds}"
         content = {"large": noise(24 * MB, seed=1), "middle": noise(6 * MB, seed=2)}
         content |= {f"small-{n}": noise(rng.randrange(0, 60_000), seed=100 + n) for n in range(12)}
-        urls = [server.at("/" + name, h.serve(body, rate=20 * MB)) for name, body in content.items()]
-        settings = {"segments": rng.choice([1, 4]), "segment_bytes": 2 * MB}
+        urls = [server.at("/" + name, h.serve(body, rate=40 * MB)) for name, body in content.items()]
+        order = {"urls": urls, "folder": str(root), "group_bytes": GROUP_BYTES}
+        order["settings"] = {"segments": rng.choice([1, 4]), "segment_bytes": 2 * MB}
         here = 0
         while True:
-            process = child(urls, folder=str(root), settings=settings, group_bytes=GROUP_BYTES)
-            # Not before it has begun: most of the time would go into starting Python.
-            asked = len(server.requests)
-            moment = server.sent_bytes + rng.randrange(12 * MB)
-            begun = lambda s, n=asked, m=moment: len(s.requests) > n and s.sent_bytes >= m  # noqa: E731
-            server.wait_until(lambda s, p=process, b=begun: p.poll() is not None or b(s), PATIENCE_S)
-            if process.poll() is not None:
-                found, err = receipts(process)
-                assert process.returncode == 0, err
-                assert {r["outcome"] for r in found} <= {"fetched", "unchanged"}, (found, err)
+            moment = server.sent_bytes + rng.randrange(8 * MB)
+            forker.start(**order)
+            server.wait_until(lambda s, m=moment: forker.over() or s.sent_bytes > m, PATIENCE_S)
+            over = forker.over()
+            if not over:
+                os.kill(forker.pid, signal.SIGKILL)
+            code, said = forker.end()
+            if over:
+                assert code == 0, said
+                outcomes = {json.loads(line)["outcome"] for line in said.splitlines()}
+                assert outcomes <= {"fetched", "unchanged"}, said
                 break
-            process.kill()
-            process.communicate()
             here += 1
             for name, got in finished(root).items() if root.exists() else ():
-                assert got == content[name], (
-                    f"after kill {here} of round {rounds}, {name} is not what was served"
-                )
+                assert got == content[name], f"{name} is not what was served, after kill {here} of {rounds}"
         killed += here
         only(root, content)
         for name in ("large", "middle"):
@@ -147,17 +182,17 @@ def test_killed_at_random_moments(servers, folder, child, noise):
 def test_what_was_on_the_disk_is_not_fetched_again(server, folder, child, noise):
     """One file, one kill: the second run begins where the first was certain of it."""
     body = noise(24 * MB)
-    url = server.at("/a", h.serve(body, stop_at=20 * MB))
-    process = child([url], group_bytes=GROUP_BYTES)
-    server.wait_until(lambda s: process.poll() is not None or s.sent("/a") == 20 * MB)
+    url = server.at("/a", h.serve(body, stop_at=20 * MB, rate=40 * MB))
+    process = child([url], group_bytes=GROUP_BYTES, settings={"segments": 1}, tell_syncs=True)
+    synced = [json.loads(process.stdout.readline())["synced"] for _ in range(4)]
     process.kill()
     process.communicate()
     server.at("/a", h.serve(body))
     receipt = fetch_one(url, folder)
     assert receipt.resumed
     only(folder, {"a": body})
-    first = server.asked("/a")[-1].range[0]
-    assert 20 * MB - UNSAFE_BYTES <= first <= 20 * MB
+    # What the fourth brought there may not be in the journal yet.
+    assert server.asked("/a")[-1].range[0] >= synced[2] > 2 * GROUP_BYTES
 
 
 # --- not alone --------------------------------------------------------------------------------------------------

@@ -241,9 +241,11 @@ def test_what_is_tried_again(server, folder):
     urls.append(server.at("/reset", h.refuse, h.serve(body)))
     urls.append(server.at("/garbage", h.raw(b"garbage\r\n\r\n"), h.serve(body)))
     receipts = fetch(urls, folder)
-    assert {url: (r.outcome, r.attempts) for url, r in receipts.items()} == dict.fromkeys(
-        urls, ("fetched", 2)
-    )
+    # Of a connection that has been used before, a reset may be its end between two requests: that is no try.
+    reset = receipts.pop(server.origin + "/reset")
+    assert (reset.outcome, reset.attempts <= 2) == ("fetched", True)
+    tries = {url: (r.outcome, r.attempts) for url, r in receipts.items()}
+    assert tries == dict.fromkeys(receipts, ("fetched", 2))
 
 
 def test_what_is_not_tried_again(server, folder):
@@ -278,10 +280,10 @@ def test_retry_after_pauses_the_whole_host(server, other, folder, form):
         said.setdefault("until", time.monotonic() + (1.0 if form == "seconds" else int(now) + 2 - now))
         visit.head(503, [("Retry-After", after), ("Content-Length", "0")])
 
-    gate = h.serve(b"x", rate=20)  # takes long enough for the pause to begin
+    gate = h.serve(b"xx", rate=20)  # takes long enough for the pause to begin
     urls = [server.at("/busy", busy, h.serve(b"x"))]
     urls += [server.at(f"/{n}", gate) for n in range(60)]
-    others = [other.at(f"/o{n}", h.serve(b"x", rate=20)) for n in range(5)]
+    others = [other.at(f"/o{n}", h.serve(b"xx", rate=20)) for n in range(5)]
     receipts = fetch([*urls, *others], folder, per_host=4)
     assert all(r.ok for r in receipts.values())
     begun = [r.at_s for r in server.requests]

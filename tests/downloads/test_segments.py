@@ -324,3 +324,40 @@ def test_a_bug_in_a_further_connection_is_raised(site, get):
     led(site, site.put(URL, ONE), came).then(second)
     with pytest.raises(ZeroDivisionError):
         get()
+
+
+def test_a_further_connection_makes_room_for_another_file(site, tmp_path):
+    # Two connections to the host: the large file has both until the small one comes.
+    both, small_came = threading.Event(), threading.Event()
+    small = "http://a.example/small"
+
+    def second(site, thing, request):
+        def before(at):
+            if at >= 100_000:
+                both.set()
+                assert small_came.wait(10)
+
+        return site.usual(thing, request, piece=100_000, before=before)
+
+    def on_small(site, thing, request):
+        small_came.set()
+        return None
+
+    site.put(small, b"x").then(on_small)
+    led(site, site.put(URL, ONE), small_came).then(second)
+
+    def urls():
+        yield URL
+        assert both.wait(10)
+        yield small
+
+    settings = {"segment_bytes": LEAST, "per_host": 2}
+    large, other = whichpool.download(urls(), tmp_path, **settings)
+    assert (large.ok, large.segments, other.ok) == (True, 2, True)
+    assert (tmp_path / "file.bin").read_bytes() == ONE
+    tail = site.asked[1]
+    assert (site.asked[3].first, site.asked[3].last) > (
+        tail.first,
+        0,
+    )  # it ended early, and the first went on with it
+    assert large.fetched_bytes == len(ONE)

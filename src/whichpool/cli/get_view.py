@@ -52,6 +52,9 @@ LINES_S = 5.0
 EVENTS_S = 0.5
 BUSIEST = 5
 """Files in progress that are shown one by one."""
+# Columns of a terminal: the longest bar, the shortest that is one, what is to be beside it, and the width below which a
+# percentage must do.
+_BAR, _LEAST_BAR, _BESIDE, _NARROW = 24, 8, 62, 60
 FAILURES_SHOWN = 50
 """Failures that are told one by one; further ones are counted, and are in the receipts. A guess at what is read."""
 
@@ -251,22 +254,25 @@ class Screen(Lines):
 
         files = Table.grid(padding=(0, 1), expand=True)
         files.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        for _ in range(4):
+        # What a narrow terminal has no room for goes, before the names do.
+        bar = min(_BAR, self._console.width - _BESIDE)
+        bars, sums = bar >= _LEAST_BAR, self._console.width >= _NARROW
+        for _ in range(4 if bars else 3):
             files.add_column(justify="right", no_wrap=True)
 
         def row(name: str, done: int, total: int | None, per_s: float | None, left_s: float | None) -> None:
-            bar = (
-                ProgressBar(total=total or None, completed=done, width=20, pulse=False)
-                if total
-                else Text(" " * 20)
-            )
-            amount = size(done) if total is None else f"{size(done)} of {size(total)}"
-            left = _left(left_s) if left_s else ""
-            files.add_row(Text(clean(name)), bar, Text(amount), Text(bytes_per_s(per_s)), Text(left))
+            drawn = ProgressBar(total=total, completed=done, width=bar) if total else Text(" " * bar)
+            if total is None:
+                amount = size(done)
+            else:
+                amount = f"{size(done)} of {size(total)}" if sums else f"{done / (total or 1):.0%}"
+            said = (amount, bytes_per_s(per_s), _left(left_s) if left_s else "")
+            files.add_row(Text(clean(name)), *([drawn] if bars else []), *map(Text, said))
 
         of = "" if seen.files is None else f" of {seen.files:,}"
         row(f"{seen.ended:,}{of} files", seen.done, seen.total, seen.per_s, seen.left_s)
-        for one in seen.busiest:
+        # By name, so that those that stay among them keep their places.
+        for one in sorted(seen.busiest, key=lambda one: one.name):
             row(f"  {one.name}", one.done, one.total, one.per_s, one.left_s)
         return Group(files)
 

@@ -113,6 +113,10 @@ class Context:
             self._in_use[host] += 1
             return True
 
+    def crowded(self, host: str) -> bool:
+        """Whether a file has come that needs the connection of a further one; looked at for each piece, so unlocked."""
+        return self._in_use[host] > self.settings.per_host
+
     def done_with(self, host: str) -> None:
         """A further connection is over."""
         with self._lock:
@@ -156,9 +160,14 @@ class Context:
                     pool = self._pools[name] = whichpool.Pool(plan=(0, threads), shared="ok")
         return pool
 
-    def close(self, most_s: float) -> None:
-        """End what is in progress, which puts down what it has; wait for that, but not for longer than so."""
+    def end(self) -> None:
+        """End what is in progress: it puts down what it has, even if it waits for a server that is silent."""
         self.stop.set()
+        self.transport.cut()
+
+    def close(self, most_s: float) -> None:
+        """As `end`; and wait for that, but not for longer than so."""
+        self.end()
         with self._lock:
             self._closed = True
             self._busy.wait_for(lambda: not self._tries, most_s)

@@ -46,8 +46,8 @@ def is_full(failure: BaseException) -> bool:
 
 
 FRESH_S = 1.0
-"""Seconds for which a look at the free space is good, as long as it shows plenty: thousands of small files a second would
-each ask for it otherwise. A guess: at 1 GB/s, what others write meanwhile is a gigabyte."""
+"""Seconds for which a look at the free space is good, as long as it shows plenty: thousands of small files a second
+would each ask for it otherwise. A guess: at 1 GB/s, what others write meanwhile is a gigabyte."""
 
 
 class Reservation:

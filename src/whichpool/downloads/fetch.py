@@ -15,12 +15,13 @@ on.
 from __future__ import annotations
 
 from email.utils import formatdate
-from hashlib import sha256
+from hashlib import blake2b
 from os import stat_result
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from whichpool.downloads.answer import Answer, http_date
+from whichpool.downloads.context import Stopped
 from whichpool.downloads.digests import Hasher, differing, promised
 from whichpool.downloads.disk import is_full
 from whichpool.downloads.failures import Broken, Corrupt, DiskFailed, DownloadFailed
@@ -31,7 +32,7 @@ from whichpool.downloads.journal import Identity
 from whichpool.downloads.names import name_from_disposition
 from whichpool.downloads.part import Part
 from whichpool.downloads.records import Receipt
-from whichpool.downloads.transfer import Transfer, fits
+from whichpool.downloads.transfer import CHUNK_BYTES, Transfer, bring_small, fits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +70,8 @@ class Fetcher:
                 raise DiskFailed(f"{job.name}: not begun, since there is no room any more ({context.full})")
             return job.number, self._try(job)
         except DownloadFailed as failure:
+            if context.stop.is_set():
+                raise Stopped from failure  # its connection was cut for that, say
             if is_full(failure):
                 context.full = failure
             failure.url = bare_url(failure.url or job.url)
@@ -168,9 +171,10 @@ class _File:
     def _known(self) -> Identity | None:
         """What an earlier try has left of it, and can be gone on with."""
         request = self.request
-        # With a digest of the content, it does not matter where it came from.
-        sources = None if request.digests else {_source(url) for url in request.urls}
-        known = self.part.look(sources)
+        # With a digest of the content, it does not matter where it came from. Without, it matters even among mirrors:
+        # a tag is comparable with those of the same URL only, and two servers may have the same one for two contents.
+        ours = None if request.digests else lambda source: source == _source(self.job.url)
+        known = self.part.look(ours)
         return None if known is None or differing(request.digests, known.digests) else known
 
     def _go_on(self, known: Identity, gap: tuple[int, int | None]) -> Answer | None:
@@ -308,7 +312,9 @@ class _File:
         try:
             if total is not None and total > done:
                 reservation = context.space.reserve(total - done, part.path)
-            if answer is not None:
+            if answer is not None and answer.status == 200 and total is not None and total <= CHUNK_BYTES:
+                size = bring_small(context, job, part, hashing, entry, answer, total)
+            elif answer is not None:
                 noted = reservation if apart else None  # what is small is there in a moment
                 transfer = Transfer(context, job, part, gaps, hashing, entry, noted)
                 try:
@@ -409,7 +415,7 @@ def _promised(answer: Answer) -> Mapping[str, str]:
 
 def _source(url: str) -> str:
     """The URL in a form that can be compared and shows nothing."""
-    return sha256(bare_url(url).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return blake2b(bare_url(url).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _same(answer: Answer, there: stat_result) -> bool:

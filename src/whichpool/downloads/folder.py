@@ -88,6 +88,8 @@ class Folder:
         try:
             os.makedirs(path, exist_ok=True)
             self.fd = os.open(path, _FOLDER)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise DiskFailed(f"{path}: it is a file, or leads through one. Give another folder") from error
         except OSError as error:
             raise disk_failed(error, path) from error
         self._together = _Together()

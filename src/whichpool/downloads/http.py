@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
+import re
 import ssl
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Never
+from typing import Any, NamedTuple, Never
 from urllib.parse import urljoin
 
 import urllib3
@@ -15,7 +15,7 @@ from urllib3.util import parse_url
 
 from whichpool import __version__
 from whichpool.downloads.answer import Answer, Body, content_range, retry_after
-from whichpool.downloads.connect import Stale, Ways, manager
+from whichpool.downloads.connect import MOST_HOSTS, Stale, Ways, manager
 from whichpool.downloads.failures import (
     BadRedirect,
     Broken,
@@ -80,12 +80,24 @@ class Target(NamedTuple):
         return self.scheme, self.host, self.port
 
 
+_PLAIN = re.compile(
+    r"(https?)://([a-z][a-z0-9.-]*[a-z0-9]|[1-9][0-9.]*)(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?((?:/[A-Za-z0-9_~=,+-][A-Za-z0-9_.~=,+-]*)+)"
+)
+"""What is normal as it is: lower case, nothing encoded, no dot at a beginning, no query."""
+
+
 def target_of(url: str) -> Target:
     """Take a URL apart.
 
     Raises:
         ValueError: It is none for HTTP; without the URL in its text.
     """
+    plain = _PLAIN.fullmatch(url)
+    if plain is not None:
+        scheme, host, number, path = plain.groups()
+        return Target(
+            url, scheme, host, int(number) if number else 443 if scheme == "https" else 80, path, None
+        )
     bare, user = split_credentials(url.strip())
     try:
         if not bare.isascii():
@@ -126,6 +138,7 @@ class Http:
         self._secrets = Secrets(settings)
         self._cookies = Cookies(settings.cookies)
         self._lock = threading.Lock()
+        self._pools: dict[tuple[str | None, bool | None, str, str, int], Any] = {}
         self._managers: dict[tuple[str | None, bool | None], urllib3.PoolManager] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._closed = False
@@ -152,6 +165,10 @@ class Http:
             for pool in pools:
                 if pool is not None:
                     pool.close()
+
+    def cut(self) -> None:
+        """End the connections that are in use, too: their answers break."""
+        self._ways.cut()
 
     # --- a request and its redirects ----------------------------------------------------------------------------
 
@@ -286,54 +303,41 @@ class Http:
     ) -> tuple[Reply, Body]:
         proxy = self._proxy_for(target)
         encrypted = target.scheme == "https" or (proxy or "").startswith("https:")
-        pools = self._manager(proxy, with_cert if encrypted else None)
-        pool = pools.connection_from_host(target.host, target.port, target.scheme)
+        way = (proxy, with_cert if encrypted else None, *target.origin)
         forwarded = proxy is not None and target.scheme == "http"
+        wait_s = self._settings.connect_s if wait_s is None else wait_s
         for _ in range(STALE_TRIES):
+            pool = self._pool(way)
+            extra = pool.proxy_headers if forwarded else {}
+            head = _request(method, target, {**sent, **extra}, forwarded)
             try:
-                response = pool.urlopen(
-                    method,
-                    target.url if forwarded else target.path,
-                    headers=sent,
-                    retries=False,
-                    redirect=False,
-                    assert_same_host=False,
-                    pool_timeout=self._settings.connect_s if wait_s is None else wait_s,  # type: ignore[arg-type]
-                    preload_content=False,
-                    decode_content=False,
-                )
+                taken = pool.ask(head, method, wait_s, tunnel=proxy is not None and not forwarded)
                 break
             except Stale:
                 continue
             except urllib3.exceptions.EmptyPoolError:
                 raise TimedOut("all connections to the host are in use") from None
             except urllib3.exceptions.ClosedPoolError:
-                raise Broken("it is closed", again=False) from None
-            except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-                cause = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
-                if isinstance(cause, TimeoutError):
-                    raise TimedOut("the request could not be sent in time") from None
-                raise Broken(f"the request could not be sent: {type(cause).__name__}") from None
+                # Connections to very many hosts are open: this one's were the longest unused.
+                self._pools.pop(way, None)
         else:
             raise Broken("the server closes each connection before it answers")
-        reply: Reply = response.reply  # type: ignore[attr-defined]
-
-        held: list[urllib3.BaseHTTPResponse] = [response]
-
-        def done(reusable: bool) -> None:
-            if held:
-                mine = held.pop()
-                if reusable:
-                    reply.close()
-                else:
-                    mine.close()
-                mine.release_conn()
-
         try:
-            return reply, _body(reply, done)
+            return taken.reply, _body(taken.reply, taken.done)
         except BaseException:
-            done(False)
+            taken.done(False)
             raise
+
+    def _pool(self, way: tuple[str | None, bool | None, str, str, int]) -> Any:
+        """The connections to a host; what urllib3 asks of a URL to find them is asked once."""
+        found = None if self._closed else self._pools.get(way)
+        if found is None:
+            proxy, with_cert, scheme, host, port = way
+            found = self._manager(proxy, with_cert).connection_from_host(host, port, scheme)
+            if len(self._pools) >= MOST_HOSTS:
+                self._pools.clear()
+            self._pools[way] = found
+        return found
 
     def _proxy_for(self, target: Target) -> str | None:
         if self._settings.proxy is not None:
@@ -390,6 +394,36 @@ class Http:
                     raise ValueError(f"{cert} cannot be used as client_cert: {error}") from None
             self._contexts[with_cert] = found
         return found
+
+
+_UNSENT = re.compile(r"[^\x21-\x7e]")
+
+
+def _request(method: str, target: Target, sent: Mapping[str, str], forwarded: bool) -> bytes:
+    """The request as it goes over the line.
+
+    Raises:
+        Broken: Something in it would be a request of its own.
+    """
+    path = target.url if forwarded else target.path
+    lines = [f"{method} {path} HTTP/1.1"]
+    if not any(name.lower() == "host" for name in sent):
+        host = target.host.rstrip(".")
+        if "%" in host:
+            host = host.partition("%")[0] + "]"  # the interface of this machine is not the server's business
+        usual = 443 if target.scheme == "https" else 80
+        lines.append(f"Host: {host}" if target.port == usual else f"Host: {host}:{target.port}")
+    lines += [f"{name}: {value}" for name, value in sent.items()]
+    text = "\r\n".join(lines)
+    breaks = len(lines) - 1
+    if _UNSENT.search(path) or text.count("\r") != breaks or text.count("\n") != breaks or "\0" in text:
+        raise Broken("the request cannot be sent: there is a line break in it", again=False)
+    try:
+        return f"{text}\r\n\r\n".encode("latin-1")
+    except UnicodeEncodeError:
+        raise Broken(
+            "the request cannot be sent: it has letters that no header can have", again=False
+        ) from None
 
 
 def _no_password() -> str:

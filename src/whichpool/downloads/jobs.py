@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from time import monotonic, time
+import re
+from time import gmtime, monotonic, strftime, time
 from urllib.parse import urlsplit, urlunsplit
 
 from whichpool.downloads.failures import DownloadFailed
@@ -99,8 +99,8 @@ class Job:
 
 
 def _utc(seconds: float) -> str:
-    when = datetime.fromtimestamp(seconds, UTC)
-    return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z"
+    whole, part = divmod(int(seconds * 1000), 1000)
+    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(whole))}.{part:03d}Z"
 
 
 def bare_url(url: str) -> str:
@@ -111,7 +111,13 @@ def bare_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
+_PLAIN = re.compile(r"https?://([a-z0-9.:-]+)(?:/|$)")
+
+
 def host_of(url: str) -> str:
     """The host and its port: what limits are for."""
+    plain = _PLAIN.match(url)
+    if plain is not None:
+        return plain[1]
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2].lower() or parts.scheme

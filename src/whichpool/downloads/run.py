@@ -129,25 +129,26 @@ def _run(
     books: dict[int, Job] = {}
     remembered = learned.load()
     known = dict(remembered)
-    results = whichpool.imap(
-        Fetcher(context),
-        _jobs(things, context, books),
-        plan=(0, settings.most),
-        ordered=False,
-        shared="ok",
-        on_error="return",
-        retries=whichpool.Retry(times=settings.retries, on=DownloadFailed, first_wait_s=FIRST_WAIT_S),
-        limit=whichpool.Limit(
-            settings.most,
-            key=lambda job: host_of(job.url),
-            per_key=settings.per_host,
-            slow_on=(Busy, Broken, TimedOut, Unreachable),
-            amount=lambda result: result[1].fetched_bytes,
-            learned=known,
-        ),
-        progress=(lambda done, _: progress(done, count)) if callable(progress) else progress,
-    )
+    results = None
     try:
+        results = whichpool.imap(
+            Fetcher(context),
+            _jobs(things, context, books),
+            plan=(0, settings.most),
+            ordered=False,
+            shared="ok",
+            on_error="return",
+            retries=whichpool.Retry(times=settings.retries, on=DownloadFailed, first_wait_s=FIRST_WAIT_S),
+            limit=whichpool.Limit(
+                settings.most,
+                key=lambda job: host_of(job.url),
+                per_key=settings.per_host,
+                slow_on=(Busy, Broken, TimedOut, Unreachable),
+                amount=lambda result: result[1].fetched_bytes,
+                learned=known,
+            ),
+            progress=(lambda done, _: progress(done, count)) if callable(progress) else progress,
+        )
         for result in results:
             if isinstance(result, whichpool.Failure):
                 number, error = result.index, result.error
@@ -160,8 +161,9 @@ def _run(
             context.ended(receipt)
             yield number, receipt
     finally:
-        context.stop.set()
-        results.close()
+        context.end()
+        if results is not None:
+            results.close()
         context.close(PUT_DOWN_S)
         learned.store(known, remembered)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from whichpool.downloads.board import Entry
     from whichpool.downloads.disk import Reservation
 
-__all__ = ["Transfer", "fits"]
+__all__ = ["CHUNK_BYTES", "Transfer", "bring_small", "fits"]
 
 CHUNK_BYTES = 262_144
 """What is read at once; each connection holds one."""
@@ -50,8 +50,38 @@ def fits(answer: Answer, identity: Identity, first: int) -> str | None:
     return None
 
 
+def bring_small(
+    context: Context, job: Job, part: Part, hashing: Hashing, entry: Entry, answer: Answer, total: int
+) -> int:
+    """All of what one read may bring: what `Transfer` does, without what only large files need. ``total`` again."""
+    at, rate = 0, context.rate
+    most = total if rate is None else rate.most(total)
+    with answer:
+        while at < total:
+            data = answer.read(min(most, total - at))
+            context.check()
+            if not data:
+                raise Broken(f"it ended after {at:,} of {total:,} bytes", answer.url)
+            count = len(data)
+            part.write(at, data)
+            hashing.wrote(at, data)
+            at += count
+            job.fetched += count
+            entry.add(count)
+            if rate is not None:
+                rate.take(count)
+        _end(answer, at)
+    return total
+
+
+def _end(answer: Answer, at: int) -> None:
+    """There must be nothing more, or it is longer than was said."""
+    if answer.read(1):
+        raise Broken(f"it has more than the {at:,} bytes that it should have", answer.url)
+
+
 class _Retired(Exception):
-    """A connection that did not pay ends; what it has not brought is fetched by the others."""
+    """A connection that does not pay, or that another file needs, ends; the others fetch what it has not brought."""
 
 
 class Transfer:
@@ -80,6 +110,7 @@ class Transfer:
         self._context = context
         self._job = job
         self._url = job.url
+        self._host = host_of(job.url)
         self._part = part
         self._identity = part.identity
         self._hashing = hashing
@@ -104,7 +135,7 @@ class Transfer:
             with answer:
                 span = work.take()
                 if span is None:  # nothing is missing of an empty file
-                    self._end(answer, 0)
+                    _end(answer, 0)
                     return 0
                 end = self._bring(answer, span, leads=True)
             while not work.wait(LOOK_UP_S):
@@ -158,7 +189,7 @@ class Transfer:
         try:
             self._pump(answer, span, leads)
             if span.end is None or span.at == span.reach:
-                self._end(answer, span.at)
+                _end(answer, span.at)
             if span.end is not None and span.at < span.end:
                 raise Broken(f"it ended after {span.at:,} of {span.end:,} bytes", answer.url)
         finally:
@@ -169,6 +200,7 @@ class Transfer:
         context, work, part, rate = self._context, self.work, self._part, self._context.rate
         stopping, growth, reservation = context.stop.is_set, self._growth, self._reservation
         most = CHUNK_BYTES if rate is None else rate.most(CHUNK_BYTES)
+        host = self._host
         while wanted := work.room(span, most):
             if leads:
                 asked = perf_counter()
@@ -195,18 +227,13 @@ class Transfer:
             if leads:
                 if not growth.over:
                     growth.look(work.fetched)
-            elif growth.one_too_many and growth.goes():
+            elif context.crowded(host) or (growth.one_too_many and growth.goes()):
                 raise _Retired
-
-    def _end(self, answer: Answer, at: int) -> None:
-        """There must be nothing more, or it is longer than was said."""
-        if answer.read(1):
-            raise Broken(f"it has more than the {at:,} bytes that it should have", answer.url)
 
     # -- further connections ---------------------------------------------------------------------------------------
 
     def _further(self) -> bool:
-        host = host_of(self._url)
+        host = self._host
         if not self.work.could_split() or not self._context.further(host):
             return False
         try:

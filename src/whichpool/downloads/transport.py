@@ -88,6 +88,10 @@ class Transport:
         """Close all idle connections; answers that are open go on until they are closed."""
         self._http.close()
 
+    def cut(self) -> None:
+        """End what is being read: it breaks, at once, wherever it waits. Nothing can be opened over HTTP any more."""
+        self._http.cut()
+
     def __enter__(self) -> Transport:
         return self
 

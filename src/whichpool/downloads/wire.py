@@ -26,6 +26,10 @@ headers of 64 kB) would be 6.5 MB for each connection."""
 MOST_HEADERS = 200
 """Headers in one head; a guess with room: answers with fifty are rare."""
 
+MOST_INTERIM = 20
+"""Answers of status 1xx before the one that counts; a guess: there are one or two. Without a limit a server could send
+them for as long as a head may take."""
+
 MOST_CHUNK_LINE = 4096
 """Bytes of a line that begins a chunk, extensions included. They are ignored, and nobody sends long ones."""
 
@@ -46,10 +50,16 @@ _STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (.*))?", re.DOTALL)
 class Wire:
     """Reads a socket with patience: until a moment for the head, as long as it does not stall for the body."""
 
-    def __init__(self, sock: socket.socket, until: float, stall_s: float, stall_bytes: int) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        until: float,
+        stall_s: float,
+        stall_bytes: int,
+        is_cut: Callable[[], bool] = bool,
+    ) -> None:
         self._sock = sock
-        # Holds the socket open when the connection lets go of it, which it does if the server will close.
-        self._hold = sock.makefile("rb", buffering=0)
+        self._is_cut = is_cut  # whether it is us who have ended the connection
         self._until = until
         self._stall_s = stall_s
         self._stall_bytes = stall_bytes
@@ -105,7 +115,14 @@ class Wire:
             what = "the answer's head did not end" if self.any else "the answer did not begin"
             raise TimedOut(f"{what} in time") from None
         self.any = self.any or bool(data)
+        if not data:
+            self._check()
         return self._keep(data)
+
+    def _check(self) -> None:
+        # The end of a connection can be the end of a body. This one is not.
+        if self._is_cut():
+            raise Broken("it was not waited for any longer", again=False)
 
     def head(self) -> bytes:
         """All up to the empty line.
@@ -174,6 +191,8 @@ class Wire:
             self._waited_s += time.monotonic() - began
             if self._waited_s >= self._stall_s:
                 raise self._stalled()
+        else:
+            self._check()
         return data
 
     def _records(self, most: int) -> bytes:
@@ -210,8 +229,7 @@ class Wire:
         """For `http.client`, which closes a file by flushing it."""
 
     def close(self) -> None:
-        """Lets go of the socket, which goes on if the connection holds it."""
-        self._hold.close()
+        """For `http.client`, too: the socket is the connection's."""
 
 
 class Reply(http.client.HTTPResponse):
@@ -237,14 +255,16 @@ class Reply(http.client.HTTPResponse):
 
     def begin(self) -> None:
         """Reads the head; interim answers (1xx) are passed over."""
-        while True:
-            lines = self.wire.head().split(b"\n")
-            status = _STATUS.fullmatch(lines[0].rstrip(b"\r").decode("latin-1"))
+        for _ in range(MOST_INTERIM + 1):
+            lines = self.wire.head().decode("latin-1").split("\n")
+            status = _STATUS.fullmatch(lines[0].rstrip("\r"))
             if status is None:
                 raise Broken(f"what came is no HTTP: {lines[0][:60]!r}")
             self.status = self.code = int(status[2])
             if self.status >= 200 or self.status == 101:
                 break
+        else:
+            raise Broken(f"more than {MOST_INTERIM} interim answers, and none that counts")
         self.version = 10 if status[1] == "0" else 11
         self.reason = (status[3] or "").strip()
         self.pairs = _pairs(lines)
@@ -272,13 +292,13 @@ class Reply(http.client.HTTPResponse):
         return self._method == "HEAD" or self.status in (204, 304) or self.status < 200
 
 
-def _pairs(lines: list[bytes]) -> list[tuple[str, str]]:
+def _pairs(lines: list[str]) -> list[tuple[str, str]]:
     """The headers of a head, in their order."""
     if len(lines) > MOST_HEADERS + 1:
         raise Broken(f"the answer has more than {MOST_HEADERS} headers")
     pairs: list[tuple[str, str]] = []
-    for raw in lines[1:]:
-        line = raw.decode("latin-1").rstrip("\r")
+    for line in lines[1:]:
+        line = line.rstrip("\r")
         if line[:1] in (" ", "\t") and pairs:
             name, value = pairs[-1]
             pairs[-1] = (name, f"{value} {line.strip(BLANK)}")  # folded: obsolete, and still sent

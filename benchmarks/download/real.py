@@ -1,0 +1,58 @@
+"""Real inputs, from the Debian mirror that this machine uses: thousands of small pictures, and a large tarball."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.download.data import WORKLOADS, Served, make, of_folder
+
+PICTURES = "openclipart-png"
+TARBALLS = ("linux-source-6.1", "linux-source-6.12", "linux-source")
+"""Packages that have a source tarball of over 100 MB in them; the first that the mirror has is taken."""
+DOWNLOAD_S = 300.0
+
+
+def inputs(root: Path) -> Iterator[Served | str]:
+    """What can be had, under ``root``; a line of text for what cannot."""
+    with tempfile.TemporaryDirectory(prefix="bench-real-") as scratch:
+        for name, packages, pattern in (
+            ("openclipart", (PICTURES,), "*.png"),
+            ("tarball", TARBALLS, "*.tar.*"),
+        ):
+            unpacked = Path(scratch, name)
+            package = next((p for p in packages if _unpack(p, unpacked)), None)
+            files = [p for p in unpacked.rglob(pattern) if p.is_file() and not p.is_symlink()]
+            if package is None or not files:
+                yield f"{' or '.join(packages)}: the mirror does not have it, or this is no Debian"
+                continue
+            folder = root / name
+            folder.mkdir()
+            for number, path in enumerate(sorted(files)):
+                # Numbered: pictures of several folders have the same name.
+                shutil.move(path, folder / f"{number:06d}{''.join(path.suffixes[-2:])}".replace(" ", "_"))
+            total = sum(p.stat().st_size for p in folder.iterdir())
+            yield of_folder(folder, f"{package}: {len(files):,} files, {total / 1e6:,.0f} MB")
+    yield make(WORKLOADS["huge"], root)
+
+
+def _unpack(package: str, to: Path) -> bool:
+    """Fetch a package with ``apt-get download`` and unpack it; nothing is installed."""
+    to.mkdir(exist_ok=True)
+    try:
+        subprocess.run(
+            ["apt-get", "download", "-qq", package],
+            cwd=to,
+            check=True,
+            capture_output=True,
+            timeout=DOWNLOAD_S,
+        )
+        (archive,) = to.glob("*.deb")
+        subprocess.run(["dpkg-deb", "-x", str(archive), str(to)], check=True, capture_output=True)
+        archive.unlink()
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return False
+    return True
