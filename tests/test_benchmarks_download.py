@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import os
 import socket
@@ -20,7 +21,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `benchmarks` is not installed: it is a folder of the checkout
 
-from benchmarks.download import data, link, nginx, rounds, tables  # noqa: E402
+from benchmarks.download import data, libcurl, link, nginx, rounds, tables  # noqa: E402
 from benchmarks.download.__main__ import main  # noqa: E402
 from benchmarks.download.peers import OURS, PEERS, Task  # noqa: E402
 
@@ -324,3 +325,52 @@ def test_bad_names_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--peers", "nobody"])
     assert "is not one of" in capsys.readouterr().err
+
+
+# ---- libcurl in place of our own connections -----------------------------------------------------------------
+
+PYCURL = importlib.util.find_spec("pycurl") is not None
+
+
+@pytest.mark.parametrize("way", [way for way in libcurl.WAYS if way != "libcurl" or PYCURL])
+def test_every_transport_that_is_compared_fetches(
+    way: str,
+    base: str,
+    served: data.Served,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from whichpool.downloads import run
+
+    monkeypatch.setattr(run, "Transport", run.Transport)  # so that it is put back
+    monkeypatch.setattr(libcurl, "SMALL", TINY)
+    monkeypatch.setattr(libcurl, "BODY", data.Workload(TINY.name, 1, TINY.size))
+    libcurl.child(way, TINY.name, base, str(tmp_path / "got"))
+    if way != "nothing":
+        assert data.differences(served, tmp_path / "got") is None
+        libcurl.child(way, "body", base, "")
+    for line in capsys.readouterr().out.splitlines():
+        assert all(float(figure) > 0 for figure in line.split())
+    if way == "libcurl":
+        libcurl.child("pushed", "body", base, "")
+        said = dict(libcurl.strictness())
+        assert list(said) == list(libcurl.WRONG)
+        assert said["less than the length says"].startswith("failed")
+
+
+@pytest.mark.parametrize("name", libcurl.WRONG)
+def test_what_libcurl_is_asked_about_is_a_failure_here(name: str) -> None:
+    from whichpool.downloads.failures import Broken
+    from whichpool.downloads.records import Settings
+    from whichpool.downloads.transport import Transport
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, Transport(Settings()) as transport:
+        serving = threading.Thread(target=libcurl._serve_once, args=(listening, libcurl.WRONG[name]))
+        serving.start()
+        with (
+            pytest.raises(Broken),
+            transport.open(f"http://127.0.0.1:{listening.getsockname()[1]}/") as answer,
+        ):
+            list(iter(partial(answer.read, libcurl.BLOCK), b""))
+        serving.join()
