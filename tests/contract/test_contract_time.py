@@ -172,6 +172,18 @@ def test_submitted_calls_have_their_time_too(plan):
         ]
 
 
+@pytest.mark.parametrize("how", ["dropped", "closed without waiting", "cancelled"])
+def test_a_pool_that_nobody_waits_for_leaves_nobody_who_looks_at_the_time(plan, how):
+    """What is left behind, a thread too, is seen by the fixture of all tests."""
+    pool = whichpool.Pool(plan=plan, timeout=END_S, retries=FAST)
+    futures = [pool.submit(short_nap, x) for x in range(4)]
+    if how != "dropped":
+        pool.close(wait=False, cancel=how == "cancelled")
+    del pool
+    assert not wait(futures, END_S).not_done
+    assert all(future.cancelled() or future.result() == x for x, future in enumerate(futures))
+
+
 def test_the_whole_ends_at_its_deadline(plan):
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"deadline=0\.5 s is over") as caught:
