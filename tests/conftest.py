@@ -7,6 +7,7 @@ calls on purpose; they and their sockets are allowed, by pid, and at the end of 
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -107,6 +108,29 @@ def descendants(root: int) -> dict[int, str]:
     return {pid: f"[{parents[pid][1]}] {_command_line(pid)}" for pid in family - {root}}
 
 
+def family() -> set[int]:
+    """The pids of `descendants` of this process, sooner: all tests look, twice, and /proc is large."""
+    found: set[int] = set()
+    look_at = [os.getpid()]
+    try:
+        while look_at:
+            pid = look_at.pop()
+            for task in os.listdir(f"/proc/{pid}/task"):
+                # Twice, since one that ends meanwhile can hide its neighbour.
+                for _ in range(2):
+                    more = {int(child) for child in _children(pid, task)} - found
+                    found |= more
+                    look_at += more
+    except FileNotFoundError:  # a kernel without such files; or a process has just ended
+        return set(descendants(os.getpid()))
+    return found
+
+
+def _children(pid: int, task: str) -> list[str]:
+    with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+        return file.read().split()
+
+
 def carriers(mark: str) -> dict[int, str]:
     """Processes, whosever children they are by now, that were started with ``mark`` in their environment."""
     found = {}
@@ -169,7 +193,7 @@ class Leftovers:
     """What is there now, to be compared with later."""
 
     def __init__(self) -> None:
-        self.processes = set(descendants(os.getpid()))
+        self.processes = family()
         self.threads = set(threading.enumerate())
         self.descriptors = _descriptors()
         self.descriptors.subtract(_fleet()[1])
@@ -185,8 +209,12 @@ class Leftovers:
     def since(self) -> list[str]:
         """What came since and is still there, one line each."""
         pids, held = _fleet()
-        now = descendants(os.getpid())
-        lines = [f"process {pid}: {what}" for pid, what in now.items() if pid not in self.processes | pids]
+        lines = []
+        if family() - self.processes - pids:
+            now = descendants(os.getpid())
+            lines += [
+                f"process {pid}: {what}" for pid, what in now.items() if pid not in self.processes | pids
+            ]
         lines += [
             f"thread {thread.name} (daemon: {thread.daemon})"
             for thread in threading.enumerate()
@@ -201,8 +229,6 @@ class Leftovers:
 
     def settle(self) -> list[str]:
         """As `since`, but what is on its way out gets `GRACE_S` to be gone."""
-        import gc
-
         deadline = time.monotonic() + GRACE_S
         pause = threading.Event()
         while lines := self.since():
@@ -274,6 +300,12 @@ def pytest_sessionstart(session):
         import whichpool  # noqa: F401  # so that what importing it opens, if anything, is not counted as a test's
 
         _at_start = Leftovers()
+
+
+def pytest_collection_finish(session):
+    """What was loaded so far stays; tests that have the garbage collected need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logreport(report):

@@ -101,7 +101,7 @@ def test_random_kills(plan, tmp_path):
     # What has no fixed plan may rightly bring in no worker on a busy machine: it has rounds, the others have deaths.
     fixed = [each for each in PLANS if each != "auto"]
     wanted, killed = -(-KILLS // len(fixed)), 0
-    rounds = max(KILLS // 50, len(WAYS)) if plan == "auto" else None
+    rounds = max(KILLS // 100, len(WAYS)) if plan == "auto" else None
     threads = plan[1] if plan != "auto" else 32
     round_ = 0
     while killed < wanted if rounds is None else round_ < rounds:

@@ -31,6 +31,19 @@ def tell(fifo, text):
         os.close(fd)
 
 
+class Meeting:
+    """Each item waits until so many workers have one: none is given back before it was up."""
+
+    def __init__(self, folder, workers):
+        self.folder, self.workers = folder, workers
+
+    def __call__(self, x):
+        (self.folder / str(os.getpid())).touch()
+        while len(list(self.folder.iterdir())) < self.workers:
+            time.sleep(0.001)
+        return x
+
+
 def pid_of(_):
     time.sleep(0.001)
     return os.getpid()

@@ -26,11 +26,11 @@ def test_the_next_call_has_the_same_workers():
     assert second <= waiting
 
 
-def test_a_larger_plan_keeps_those_there_are():
+def test_a_larger_plan_keeps_those_there_are(tmp_path):
     fleet.close()
     first = set(whichpool.map(work.pid_of, range(40), plan=(1, 1)))
     assert len(first) == 1
-    whichpool.map(work.pid_of, range(40), plan=(3, 1))
+    whichpool.map(work.Meeting(tmp_path, 3), range(40), plan=(3, 1))
     now = set(fleet.status()["idle"])
     assert first <= now
     assert len(now) == 3
