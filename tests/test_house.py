@@ -13,7 +13,7 @@ import whichpool
 PACKAGE = Path(whichpool.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-APPLICATIONS = {"cli", "report", "download", "dataset", "lab", "__main__"}
+APPLICATIONS = {"cli", "report", "downloads", "dataset", "lab", "__main__"}
 """They are written against the public names, as a user's own program is."""
 
 # Room -> the rooms that it may import. A path names one module of a room.

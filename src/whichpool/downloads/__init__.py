@@ -1,0 +1,1 @@
+"""The downloader: waiting work, on whichpool's public API. `whichpool.download` and ``whichpool get``."""
