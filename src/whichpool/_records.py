@@ -14,13 +14,16 @@ from whichpool._record import field, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import ClassVar, Literal
+    from collections.abc import Callable, Hashable, MutableMapping
+    from typing import Any, ClassVar, Literal
 
 __all__ = [
     "Demand",
     "Failure",
     "Hazard",
     "Host",
+    "Limit",
+    "LimitReached",
     "Plan",
     "PlanRow",
     "Retry",
@@ -163,6 +166,60 @@ class Retry:
 
 
 @record(frozen=True, slots=True)
+class Limit:
+    """How many items may be in progress at once: in all, and of those that have a key in common (a host, a disk).
+
+    The limit of each key adapts. It starts at ``first``, grows while the key's throughput follows, keeps when it does
+    not, is halved when a call ends with one of ``slow_on``, once for all calls that had begun before, and then grows
+    again. If such an exception has a number as ``retry_after_s``, nothing of that key begins for so many seconds, while
+    other keys go on; with ``retries=`` the item is tried again when both its own wait and the pause are over.
+
+    Items whose key has no room are kept aside, 1,000 at the most (those that wait for another try included), and items
+    of other keys go on. Within a key the order is that of the items. Items are handed out one at a time.
+
+    Without ``slow_on``, a ``first`` that is not below ``per_key`` is a fixed limit of ``per_key`` for each key: nothing
+    adapts.
+
+    >>> import whichpool
+    >>> by_host = whichpool.Limit(32, key=lambda url: url.split("/")[2], per_key=8, slow_on=ConnectionError)
+    >>> whichpool.map(len, ["http://a/1", "http://b/2"], limit=by_host)
+    [10, 10]
+    """
+
+    most: int | None = None
+    """Items in progress at once over all keys; ``None``: as the plan has it."""
+    key: Callable[..., Hashable] | None = None
+    """Of an item, as the function gets it (of several; of a submitted call's arguments): what it counts against. What
+    it raises ends the run. ``None``: one key for all."""
+    per_key: int = 16
+    """One key has no more in progress than this."""
+    first: int = 4
+    """Where a key starts (at ``per_key``, if that is less)."""
+    slow_on: type[BaseException] | tuple[type[BaseException], ...] = ()
+    """Exceptions of a call that say that there were too many."""
+    amount: Callable[[Any], float] | None = None
+    """Of a result: how much was done, in bytes, say; throughput is then in that. ``None``: 1 for each call."""
+    learned: MutableMapping[Any, int] | None = None
+    """Key -> what its limit reached: read for where a key starts, and updated as it goes, for the next run."""
+
+
+@record(frozen=True, slots=True)
+class LimitReached:
+    """What the limit of one key reached."""
+
+    key: str | None
+    """A short ``repr`` of the key; ``None``: there is one for all items."""
+    at_once: int
+    """Items of it that may be in progress at once, at the end."""
+    items: int
+    """Calls of it that ended, further tries counted."""
+    slowed: int
+    """How often the limit was halved."""
+    paused_s: float
+    """Seconds for which nothing of it was to begin, in all."""
+
+
+@record(frozen=True, slots=True)
 class Hazard:
     """Why a function may not run beside itself, or not in another process."""
 
@@ -270,6 +327,8 @@ class RunReport:
     """Of each item that was tried more than once: its index, and how often."""
     notes: tuple[str, ...] = ()
     """What else a person should know: a worker that was replaced, a measurement that could not be made."""
+    limits: tuple[LimitReached, ...] = ()
+    """What the limits by key reached, of the 20 keys with the most calls; empty without a `Limit`."""
 
     def __str__(self) -> str:
         from whichpool.report import text

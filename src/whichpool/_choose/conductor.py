@@ -129,6 +129,7 @@ class Conductor:
         self._used = 0  # the most worker processes of a plan in force
         self._first_end_s = inf  # when the first call was seen to have ended
         self._next_s = LISTEN_S
+        self._usable: int | None = None  # the most calls that limits by key had room for, so far
 
     def next_step_s(self) -> float:
         """Seconds until it wants to be asked again."""
@@ -136,6 +137,7 @@ class Conductor:
 
     def step(self, view: View) -> tuple[Action, ...]:
         """Takes in what the engine sees, and returns what it should do now (usually nothing)."""
+        self._follow(view)
         demand = expected_demand(view, self._host)
         if demand is None:
             self._next_s = LISTEN_S
@@ -198,6 +200,20 @@ class Conductor:
         return verdict(demand, rows, chosen, items=items, forced=forced is not None, over=over)
 
     # -- what is known ------------------------------------------------------------------------------------------
+
+    def _follow(self, view: View) -> None:
+        """Where limits by key have more room than ever, what was found out below says nothing about more calls."""
+        usable, before = view.usable, self._usable
+        if usable is None or (before is not None and usable <= before):
+            return
+        self._usable = self._limit = usable
+        self._most = most_workers(self._host, usable)
+        if before is not None:
+            self._limiter.reset()
+            self._scaling.reset()
+            self._limiter.allowed = max(self._limiter.allowed, view.plan.workers)
+            self._ledger.forget()
+            self._watch.restart(view)
 
     def _learn(self, view: View, demand: Demand) -> None:
         """Takes in the measured throughput of the plan in force."""

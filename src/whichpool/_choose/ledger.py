@@ -142,6 +142,10 @@ class Ledger:
             self._most_gil_s = inf
         return not same
 
+    def forget(self) -> None:
+        """What the plans brought was for other circumstances."""
+        self._entries.clear()
+
     def note(self, plan: Plan, seen: Progress, predicted_per_s: float, spread: float, *, waits: bool) -> None:
         """Takes in how far a plan got, and what the model alone predicts of it.
 

@@ -44,6 +44,8 @@ class View:
     """Worker processes that are up."""
     ruled_out: Mapping[str, str]
     """``"threads"`` or ``"processes"`` -> why; may change between steps."""
+    usable: int | None = None
+    """Calls at once that limits by key have room for; ``None``: there are no such limits."""
     may_switch: bool = True
     """Whether the plan can be changed now; workers may be prepared all the same."""
 

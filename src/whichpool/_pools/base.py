@@ -60,6 +60,9 @@ if TYPE_CHECKING:
         def park(self, signal: Signal) -> bool:
             """Have ``signal`` raised at the next change; False: it is all over, do not wait."""
 
+        def nudge(self) -> None:
+            """Who was woken ends instead: somebody else should ask for work."""
+
         def failure(self, index: int, item: Any, error: BaseException, text: str) -> Any:
             """What stands for a failed item where failures are returned."""
 
@@ -79,13 +82,14 @@ class CannotStart(Exception):
 class Batch:
     """Consecutive items, from index ``start`` on."""
 
-    __slots__ = ("alone", "items", "local", "start")
+    __slots__ = ("alone", "items", "key", "local", "start")
 
-    def __init__(self, start: int, items: list[Any], local: bool = False) -> None:
+    def __init__(self, start: int, items: list[Any], local: bool = False, key: Any = None) -> None:
         self.start = start
         self.items = items
         self.alone = False  # it may end its worker: no other shall be in that worker's hands
         self.local = local  # it cannot travel: run it in this process
+        self.key = key  # what its items count against, where there are limits by key
 
     def __len__(self) -> int:
         return len(self.items)
@@ -96,8 +100,8 @@ class Batch:
     def split(self, at: int) -> tuple[Batch, Batch]:
         """The first ``at`` items, and the others."""
         return (
-            Batch(self.start, self.items[:at], self.local),
-            Batch(self.start + at, self.items[at:], self.local),
+            Batch(self.start, self.items[:at], self.local, self.key),
+            Batch(self.start + at, self.items[at:], self.local, self.key),
         )
 
 

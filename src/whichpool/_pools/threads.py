@@ -132,6 +132,7 @@ class Threads:
             runner.run(batch)
             if runner.abandoned:
                 return
+        hub.nudge()  # a wake-up may have been for this thread, which is one too many now
 
     def stop(self, wait: bool) -> None:
         """Start nothing more; with ``wait``, return when what was in progress has ended.

@@ -39,7 +39,9 @@ def explain(fn: Any, iterables: tuple[Any, ...], options: Options, budget_s: flo
     run = Run(
         fn,
         tuple([first(items) for items in iterables]),
-        options.replace(plan="auto", timeout=None, deadline=None, retries=0, journal=None),
+        options.replace(
+            plan="auto", timeout=None, deadline=None, retries=0, journal=None, limit=options.most
+        ),
         ListSink([]),
     )
     run.only_watch = True

@@ -8,9 +8,10 @@ from whichpool._pools.base import Signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _thread import LockType
     from collections.abc import Callable, Iterator
     from typing import Any
+
+    from whichpool._run.gate import Gate
 
 __all__ = ["Feeder"]
 
@@ -19,18 +20,18 @@ class Feeder:
     """Takes item by item, about two batches ahead at the most.
 
     Args:
-        items: What to take from; nobody else does from now on, which ``lock`` makes sure of.
-        lock: Held by who takes from the iterable.
+        items: What to take from; nobody else does from now on, which ``gate`` makes sure of.
+        gate: Passed by who takes from the iterable.
         wanted: Whether anything is wanted still.
         news: Called when there is something after somebody found nothing, and at the end.
     """
 
     def __init__(
-        self, items: Iterator[Any], lock: LockType, wanted: Callable[[], bool], news: Callable[[], object]
+        self, items: Iterator[Any], gate: Gate, wanted: Callable[[], bool], news: Callable[[], object]
     ) -> None:
         self.error: BaseException | None = None  # what the iterable raised
         self._items = items
-        self._lock = lock
+        self._gate = gate
         self._wanted = wanted
         self._news = news
         self._fed: list[Any] = []
@@ -69,7 +70,7 @@ class Feeder:
     def _main(self) -> None:
         fed = self._fed
         try:
-            with self._lock:
+            with self._gate:
                 for item in self._items:
                     fed.append(item)
                     if self._hungry:

@@ -127,8 +127,14 @@ class Fixed:
                 health=Health(run.options.max_worker_bytes, run.options.max_items_per_worker),
                 context=run.context,
             )
-            if run.open_ended or not run.caller_helps or run.options.plan == "auto":
-                # Not the caller's own thread will serve it: others must be able to wake who does.
+            if (
+                run.open_ended
+                or not run.caller_helps
+                or run.options.plan == "auto"
+                or run.options.by_key is not None
+            ):
+                # Not the caller's own thread will serve it, or a pause ends meanwhile: others must be able to wake
+                # who does.
                 try:
                     crew.let_wake()
                 except OSError as error:  # too many open files

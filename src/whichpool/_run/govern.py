@@ -119,7 +119,7 @@ class Governor(Fixed):
         self._make_conductor = Conductor
         self.host = host_now()
         self.host = with_luggage(self.host, run.job.fn)
-        self.conductor = Conductor(self.host, limit=run.options.limit)
+        self.conductor = Conductor(self.host, limit=run.options.most)
         self.ruled_out: dict[str, str] = {}
         self._processes: Any = "none"
         self._entered = (perf_counter(), 0)
@@ -261,7 +261,7 @@ class Governor(Fixed):
         if gil != self.host.gil:
             self.host = with_luggage(host_now(), run.job.fn)
             self.conductor = self._make_conductor(
-                self.host, limit=run.options.limit, start=self._make_plan(*run.plan)
+                self.host, limit=run.options.most, start=self._make_plan(*run.plan)
             )
         if self._measured_payload or run.work.last_item is None or "processes" in self.ruled_out:
             return
@@ -332,6 +332,7 @@ class Governor(Fixed):
             processes=self._processes,
             ready_processes=ready,
             ruled_out=self.ruled_out,
+            usable=run.usable() if run.usable is not None else None,
             may_switch=run.plan != (0, 1) or self.guard is None or self._saw_a_call(oldest or 0.0),
         )
 

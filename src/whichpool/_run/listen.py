@@ -102,7 +102,7 @@ def _start_early(run: Run) -> None:
     It takes as long as it takes here to load what decides. Nobody's work is touched: a server without workers is a bare
     interpreter, and the next run finds it.
     """
-    if not run.work.is_open() or run.options.limit == 1 or run.only_watch:
+    if not run.work.is_open() or run.options.most == 1 or run.only_watch:
         return
     share, each = run.profile.heart.share, run.profile.call_s
     if each is None:

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Literal, Required, TypedDict
 
-    from whichpool._records import Retry
+    from whichpool._records import Limit, Retry
 
     PlanWish = Literal["auto", "loop", "threads", "processes"] | tuple[int, int]
     Progress = bool | Callable[[int, int | None], object]
 
     class _Common(TypedDict, total=False):
         plan: PlanWish
-        limit: int | None
+        limit: int | Limit | None
         progress: Progress
         shared: Literal["guard", "ok"]
         seed: int | None
@@ -78,12 +78,14 @@ class Options:
     """
 
     __slots__ = (
+        "by_key",
         "deadline",
         "journal",
         "limit",
         "max_items_per_worker",
         "max_worker_bytes",
         "max_worker_memory",
+        "most",
         "on_error",
         "plan",
         "progress",
@@ -96,7 +98,9 @@ class Options:
         "timeout",
     )
     plan: PlanWish
-    limit: int | None
+    limit: int | Limit | None
+    most: int | None  # items in progress at once, whichever way that was said
+    by_key: Limit | None
     on_error: Literal["raise", "return"]
     progress: Progress
     shared: Literal["guard", "ok"]
@@ -114,8 +118,7 @@ class Options:
         if given:
             raise _unknown(next(iter(given)))
         self.plan = check_plan(self.plan)
-        if self.limit is not None:
-            _check_int("limit", self.limit, 1)
+        self.most, self.by_key = check_limit(self.limit)
         if self.on_error not in ("raise", "return"):
             raise _error(f'on_error={self.on_error!r} is neither "raise" nor "return"')
         if self.shared not in ("guard", "ok"):
@@ -175,6 +178,35 @@ def check_plan(plan: Any) -> PlanWish:
             f"plan={plan!r} asks for {max(processes, 1) * threads} threads; {MOST_THREADS} is the most"
         )
     return (processes, threads)
+
+
+def check_limit(limit: Any) -> tuple[int | None, Limit | None]:
+    """Items in progress at once, and the limits by key, if there are such."""
+    if limit is None:
+        return None, None
+    if type(limit) is int or not hasattr(limit, "per_key"):
+        _check_int("limit", limit, 1)
+        return limit, None
+    from whichpool._records import Limit
+
+    if not isinstance(limit, Limit):
+        raise _error(f"limit={limit!r} is neither a whole number nor a whichpool.Limit")
+    if limit.most is not None:
+        _check_int("Limit.most", limit.most, 1)
+    for name in ("per_key", "first"):
+        _check_int(f"Limit.{name}", getattr(limit, name), 1)
+    for name in ("key", "amount"):
+        value = getattr(limit, name)
+        if value is not None and not callable(value):
+            raise _error(f"Limit.{name}={value!r} is not a function")
+    kinds: Any = limit.slow_on if isinstance(limit.slow_on, tuple) else (limit.slow_on,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+        raise _error(f"Limit.slow_on={limit.slow_on!r} is neither an exception type nor a tuple of them")
+    learned = limit.learned
+    if learned is not None and not (hasattr(learned, "get") and hasattr(learned, "__setitem__")):
+        raise _error(f"Limit.learned={learned!r} is not a mapping that can be written to")
+    numbers = [limit.most, limit.per_key if limit.key is None else None]
+    return min([number for number in numbers if number is not None], default=None), limit
 
 
 def check_memory(name: str, value: Any) -> int | None:

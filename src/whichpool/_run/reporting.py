@@ -38,7 +38,7 @@ def report(run: Run, wish: PlanWish | None = None) -> RunReport:
     if wish == "auto" and work.length is not None and work.done >= work.length:
         over = governed is None or (demand is not None and demand.call_s * total < WARM_S)
     host = getattr(governed, "host", None) or look()
-    conductor = getattr(governed, "conductor", None) or Conductor(host, limit=run.options.limit)
+    conductor = getattr(governed, "conductor", None) or Conductor(host, limit=run.options.most)
     if governed is None:
         from whichpool._measure.hazards import read
 
@@ -84,6 +84,7 @@ def report(run: Run, wish: PlanWish | None = None) -> RunReport:
         loop_s=demand.call_s * work.ran if demand is not None and demand.samples else None,
         attempts=work.again.attempts if work.again is not None else (),
         notes=tuple(run.notes),
+        limits=work.reached() if run.options.by_key is not None else (),  # type: ignore[attr-defined]
     )
 
 

@@ -59,22 +59,27 @@ class Run:
     ) -> None:
         self.began = perf_counter()
         self.options = options
-        singly = options.retry is not None or options.journal is not None
+        by_key = options.by_key
+        singly = options.retry is not None or options.journal is not None or by_key is not None
         numpy = options.seed is not None and numpy_matters(fn)
         self.job = Job(
             fn,
             ONE if len(iterables) == 1 else STAR,
-            # With another try an item's failure is none yet, and a failure is not recorded: so the rest of its batch
-            # comes back, and single values.
+            # With another try an item's failure is none yet, a failure is not recorded, and a limit by key sees each
+            # call: so the rest of its batch comes back, and single values.
             combine=None if singly else combine,
             keep_going=options.return_failures and not singly,
             seed=options.seed,
             numpy=numpy,
         )
         items: Iterator[Any] = iter(iterables[0]) if len(iterables) == 1 else zip(*iterables, strict=False)
-        kind = Work
+        kind: Callable[..., Work] = Work
         if options.journal is not None:
             from whichpool._run.journaled import JournaledWork as kind
+        if by_key is not None:
+            from whichpool._run.admission import keyed
+
+            kind = keyed(kind)  # type: ignore[arg-type]  # it is one of the two classes
         self.work = kind(
             self.job,
             items,
@@ -87,6 +92,8 @@ class Run:
         self.work.length_now = length_now(iterables)
         self.profile = profile = Profile()
         self.work.pace.weigh = lambda: profile.payload_bytes
+        # How many calls at once could be of use by the limits by key, which change; None: there are none.
+        self.usable: Callable[[], int] | None = getattr(self.work, "usable", None)
         self.plan: tuple[int, int] = LOOP
         self.steps: list[tuple[float, tuple[int, int], str]] = []
         self.caller_cpu: Callable[[], float] | None = None  # the CPU clock of the thread that runs the loop
@@ -189,7 +196,7 @@ class Run:
 
     def fixed_plan(self, wish: PlanWish) -> tuple[int, int]:
         """The two numbers that a wish other than "auto" stands for."""
-        n, limit = self.work.length, self.options.limit
+        n, limit = self.work.length, self.options.most
         if isinstance(wish, tuple):
             return wish
         if wish == "loop":

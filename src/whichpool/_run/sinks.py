@@ -55,6 +55,11 @@ class StreamSink:
         self._next = 0
         self.held = 0  # results that wait for an earlier one
 
+    @property
+    def awaited(self) -> int | None:
+        """The item for whose result the others wait; ``None``: they wait for none."""
+        return self._next if self._ordered else None
+
     def skip(self, count: int) -> None:
         """So many results were given to the consumer directly."""
         self._next += count

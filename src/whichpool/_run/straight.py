@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from whichpool._run.feeder import Feeder
+    from whichpool._run.gate import Gate
     from whichpool._run.sinks import ListSink, StreamSink, TreeSink
 
 __all__ = ["Straight"]
@@ -38,7 +39,7 @@ class Straight:
         _local: list[Batch]
         _feeder: Feeder | None
         _lock: LockType
-        _pull_lock: LockType
+        _gate: Gate
 
         def put(
             self, batch: Batch, values: list[Any], error: BaseException | None = None, *, unrun: int = 0
@@ -61,7 +62,7 @@ class Straight:
                 items.append(item)
                 yield item
 
-        with self._pull_lock:
+        with self._gate:
             if self._feeder is not None:  # it came, and has taken all, while the lock was waited for
                 return 0
             try:
@@ -97,7 +98,7 @@ class Straight:
         count = 0
         error: BaseException | None = None
         of_items, item = True, None
-        with self._pull_lock:
+        with self._gate:
             with self._lock:
                 if (
                     self._feeder is not None

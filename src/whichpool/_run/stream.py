@@ -240,7 +240,7 @@ class FutureWork(Work):
     @property
     def remaining(self) -> int | None:
         """Calls that have not ended, of those that were submitted so far."""
-        return len(self._waiting) + self.in_progress
+        return len(self._waiting) + self.in_progress + len(self._returned)
 
 
 class Stream:
@@ -281,7 +281,13 @@ class Stream:
                 options = self._options.replace(deadline=None)  # there is no whole that it could be for
                 run = Run(call, ((),), options, ListSink([]), caller_helps=False)
                 run.job.shape = FULL
-                run.work = FutureWork(run.job, limit=options.limit, local_is_fine=options.plan == "auto")
+                kind: Callable[..., FutureWork] = FutureWork
+                if options.by_key is not None:
+                    from whichpool._run.admission import keyed
+
+                    kind = keyed(FutureWork)
+                run.work = kind(run.job, limit=options.limit, local_is_fine=options.plan == "auto")
+                run.usable = getattr(run.work, "usable", None)
                 run.open_ended = run.apart = True
                 try:
                     run.start()

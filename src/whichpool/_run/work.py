@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 from itertools import islice
 
 from whichpool._pools.base import Batch, Signal
+from whichpool._run.gate import Gate
 from whichpool._run.pace import Pace
 from whichpool._run.sinks import ListSink
 from whichpool._run.straight import Straight
@@ -82,7 +83,7 @@ class Work(Straight):
         self._parked: list[Signal] = []
         self._feeder: Feeder | None = None
         self._lock = allocate_lock()
-        self._pull_lock = allocate_lock()
+        self._gate = Gate(self._gate_is_free)
 
     def open(self, run: Run) -> None:
         """Before anything is taken: make ready what this kind of work needs."""
@@ -95,8 +96,11 @@ class Work(Straight):
             return self._take_fed(most)
         if self.length is None:
             most = 1  # the next one may take its time, or wait for what comes of this one
-        with self._pull_lock:
-            if self._is_fed():  # the feeder came, and has taken all, while the lock was waited for
+        if not self._gate.enter():
+            with self._lock:
+                return None if self.closed or self.finished else self._again(self._returned, most)
+        try:
+            if self._is_fed():  # the feeder has come meanwhile, and takes all
                 return self._take_fed(most)
             with self._lock:
                 if self.closed or self.finished:
@@ -112,6 +116,7 @@ class Work(Straight):
                     if room <= 0 and not self.in_progress:
                         self._settle()
                 if room <= 0:
+                    self._gate.refused = False  # whoever makes room wakes all
                     return None
             items, error = self._pull(room)
             with self._lock:
@@ -128,6 +133,17 @@ class Work(Straight):
                         self._settle()
                     return None
                 return self._started(batch)
+        finally:
+            self._gate.leave()
+
+    def _gate_is_free(self) -> None:
+        """Somebody was refused at the gate. One is let in after the other: each lets in the next."""
+        with self._lock:
+            Work._wake(self, 1)
+            self._gate.refused = bool(self._parked)
+            if self.on_change is not None:
+                self.on_change()
+        self.caller_signal.set()
 
     def take_without_waiting(self, most: int) -> Batch | None:
         """As `take`, for a pool that must not wait for an iterable: it has results to see to meanwhile.
@@ -140,7 +156,7 @@ class Work(Straight):
         if self._feeder is None:
             from whichpool._run.feeder import Feeder
 
-            self._feeder = Feeder(self._items, self._pull_lock, self.is_open, self._fed_news)
+            self._feeder = Feeder(self._items, self._gate, self.is_open, self._fed_news)
             try:
                 self._feeder.start()  # it is known to be there before it takes anything
             except RuntimeError:  # the system starts no more threads: then this one waits for the iterable
@@ -210,6 +226,19 @@ class Work(Straight):
         self.in_progress += len(batch)
         return batch
 
+    def _keep(self, failed: Batch) -> None:
+        """It waits for another try: still in progress, in nobody's hands."""
+        self._started(failed)
+
+    def _back(self, batch: Batch) -> None:
+        """Nothing of the batch has been run: it is handed out again, before anything new."""
+        heappush(self._returned, batch)
+
+    def nudge(self) -> None:
+        """See `Hub.nudge`."""
+        with self._lock:
+            self._wake(1)
+
     def _room(self, most: int) -> int:
         return self.pace.room(most, self.in_progress, self.sink.waiting if self.pace.bounded else 0)
 
@@ -259,9 +288,7 @@ class Work(Straight):
             self._accept(batch, values, nodes)
             self.done += ran
             if unrun and (error is None or failure is not None):
-                heappush(
-                    self._returned, Batch(batch.start + n - unrun, batch.items[n - unrun :], batch.local)
-                )
+                self._back(batch.split(n - unrun)[1])
             self._settle()
 
     def _ended(self, batch: Batch) -> bool:
@@ -299,8 +326,8 @@ class Work(Straight):
             self.done += len(values)
             failed, rest = batch.split(len(values))[1].split(1)
             if rest.items:
-                heappush(self._returned, rest)
-            self._started(failed)  # still in progress, in nobody's hands
+                self._back(rest)
+            self._keep(failed)
             self._settle()
         self.again.later(failed, wait_s, error)
         return True
@@ -310,7 +337,10 @@ class Work(Straight):
         with self._lock:
             if not self._ended(batch):
                 return
-            heappush(self._local if batch.local else self._returned, batch)
+            if batch.local:
+                heappush(self._local, batch)
+            else:
+                self._back(batch)
             self._settle()
 
     def isolate(self, batch: Batch, parts: list[tuple[int, int]]) -> list[Batch]:
@@ -324,10 +354,10 @@ class Work(Straight):
                 before, rest = rest.split(batch.start + first - rest.start)
                 alone, rest = rest.split(end - first)
                 if before.items:
-                    heappush(self._returned, before)
+                    self._back(before)
                 apart.append(self._started(alone))
             if rest.items:
-                heappush(self._returned, rest)
+                self._back(rest)
             self._settle()
         return apart
 
