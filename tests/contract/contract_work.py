@@ -467,3 +467,51 @@ def by_scale(x):
 
 def _scaled(x):
     return x * SCALE
+
+
+class Refused(Exception):
+    """There were too many; says for how long to leave it alone."""
+
+    def __init__(self, key, retry_after_s=None):
+        super().__init__(key)
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self):
+        return Refused, (self.args[0], self.retry_after_s)
+
+
+def key_of(x):
+    return x % 3
+
+
+class CrowdByKey:
+    """As `Crowd`: how many items of the same key, and how many in all, run at the same moment."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, x):
+        mine = os.path.join(self.folder, f"{key_of(x)}-{x}")
+        os.close(os.open(mine, os.O_CREAT | os.O_EXCL))
+        time.sleep(0.002)
+        there = os.listdir(self.folder)
+        os.unlink(mine)
+        return key_of(x), sum(name.startswith(f"{key_of(x)}-") for name in there), len(there)
+
+
+class RefusedOnce:
+    """Item 0 is refused at its first try; tells when each call began."""
+
+    def __init__(self, folder, retry_after_s):
+        self.folder, self.retry_after_s = folder, retry_after_s
+
+    def __call__(self, x):
+        began = time.monotonic()
+        if x == 0:
+            try:
+                os.close(os.open(os.path.join(self.folder, "tried"), os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return x, began
+            raise Refused("0", self.retry_after_s)
+        time.sleep(0.002)
+        return x, began

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import whichpool
 
 if TYPE_CHECKING:
-    from whichpool import Demand, Hazard, Host, Plan, PlanRow, RunReport, Step, Verdict
+    from whichpool import Demand, Hazard, Host, LimitReached, Plan, PlanRow, RunReport, Step, Verdict
 
 __all__ = ["SCHEMA", "VERSION", "host_to_dict", "plan_to_dict", "refusal", "to_dict", "to_json"]
 
@@ -47,6 +47,7 @@ def to_dict(report: RunReport) -> dict[str, Any]:
         "host": host_to_dict(report.host),
         "attempts": [{"index": index, "attempts": tries} for index, tries in report.attempts],
         "notes": list(report.notes),
+        "limits": [_limit(limit) for limit in report.limits],
     }
 
 
@@ -146,6 +147,16 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "rows": [_row(row) for row in verdict.rows],
         "runner_up": None if verdict.runner_up is None else plan_to_dict(verdict.runner_up),
         "margin": _number(verdict.margin),
+    }
+
+
+def _limit(limit: LimitReached) -> dict[str, Any]:
+    return {
+        "key": limit.key,
+        "at_once": limit.at_once,
+        "items": limit.items,
+        "slowed": limit.slowed,
+        "paused_s": _number(limit.paused_s),
     }
 
 

@@ -10,7 +10,7 @@ from whichpool.report.units import NOT_MEASURED, cores, count, duration, rate, r
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from whichpool import Demand, Hazard, Host, Plan, PlanRow, RunReport, Step, Verdict
+    from whichpool import Demand, Hazard, Host, LimitReached, Plan, PlanRow, RunReport, Step, Verdict
 
 __all__ = ["demand_line", "host_line", "text"]
 
@@ -24,6 +24,8 @@ _NARROWEST = 20
 _BELOW = 6
 # So many of the items that were tried again are named.
 _NAMED = 10
+# So many keys are named with what their limits reached.
+_KEYS = 5
 # A speed-up below this is within the noise of two runs of the same loop (a guess); it is not called faster.
 SAME = 1.03
 
@@ -46,6 +48,7 @@ def text(report: RunReport) -> str:
         _rows(report.verdict, refused=refusal(report) is not None),
         _hazards(report.hazards),
         _attempts(report.attempts),
+        _limits(report.limits),
         _notes(report.notes),
         _wrap(f"Machine: {host_line(report.host)}", _INDENT),
     ]
@@ -247,6 +250,20 @@ def _attempts(attempts: Sequence[tuple[int, int]]) -> Iterator[str]:
     yield from _wrap(
         f"Tried again: {len(attempts):,} items ({named}{more}), up to {most} times each.", _INDENT
     )
+
+
+def _limits(limits: Sequence[LimitReached]) -> Iterator[str]:
+    if not limits:
+        return
+    told = []
+    for limit in limits[:_KEYS]:
+        more = [f"slowed {limit.slowed:,} times"] if limit.slowed else []
+        more += [f"paused {duration(limit.paused_s)}"] if limit.paused_s else []
+        about = f" ({', '.join(more)})" if more else ""
+        told.append(f"{limit.at_once} at once{'' if limit.key is None else f' for {limit.key}'}{about}")
+    if len(limits) > _KEYS:
+        told.append("and others")
+    yield from _wrap(f"Limits reached: {', '.join(told)}", _INDENT)
 
 
 def _notes(notes: Sequence[str]) -> Iterator[str]:
