@@ -60,6 +60,9 @@ class Tries:
         self.waiting.append(failed)
 
 
+WHAT = ["take"] * 5 + ["put", "put", "slow", "back", "retry", "wait", "eat"]
+
+
 def check(data, n, limit, keys, ordered, known):
     """One run, item by item, with a draw at each step."""
     time = Later()
@@ -84,7 +87,7 @@ def check(data, n, limit, keys, ordered, known):
 
     for step in itertools.count():
         finishing = step > 6 * n + 20
-        what = "put" if finishing else data.draw(st.sampled_from(["take"] * 5 + ["put", "put", "slow", "back", "retry", "wait", "eat"]))  # fmt: skip
+        what = "put" if finishing else data.draw(st.sampled_from(WHAT))
         if what == "take" or finishing:
             lying = sink.waiting
             batch = work.take(data.draw(st.integers(1, 3)) if not finishing else 1)
@@ -125,7 +128,7 @@ def check(data, n, limit, keys, ordered, known):
             time.pass_(1.0 if not finishing else 10.0)
         if what == "eat" or finishing:
             consume(5 if not finishing else 1000)
-        assert len(work._aside) + work._kept <= admission.MOST_ASIDE + len(out) + 1
+        assert len(work._aside) + work._kept <= admission.MOST_ASIDE + keys * limit.per_key
         assert work._active == len(out)
         if not work.is_open():
             break
