@@ -85,7 +85,9 @@ def map(
 
             plan: ``"auto"``, the default: measured. ``"loop"``, ``"threads"`` (32 at the most), ``"processes"`` (one a
                 core) or a pair ``(processes, threads in each)``; ``(0, 8)`` is eight threads of this process.
-            limit: The most items in progress at once, whatever the plan; ``None``, the default: as the plan has it.
+            limit: The most items in progress at once, whatever the plan; ``None``, the default: as the plan has it. A
+                `Limit` also bounds, and adapts, how many of the same key (a host, say) are in progress at once; for
+                each call of `map` and the like by itself. `explain` takes no account of keys.
             on_error: ``"raise"``, the default: the exception of the earliest failing item, with its index in a note;
                 nothing starts after it. ``"return"``: a `Failure` stands in the place of the result.
             progress: ``False``, the default. ``True``: a bar, on a terminal. A function: called with (done, total or

@@ -207,7 +207,7 @@ def test_the_fork_server_starts_early_only_where_workers_are_likely(monkeypatch,
     monkeypatch.setenv("WHICHPOOL_WORKER", changes.get("nested", "0"))
     run = SimpleNamespace(
         work=SimpleNamespace(is_open=lambda: changes.get("is_open", True), remaining=100),
-        options=SimpleNamespace(limit=changes.get("limit")),
+        options=SimpleNamespace(most=changes.get("limit")),
         only_watch=changes.get("only_watch", False),
         profile=SimpleNamespace(
             heart=SimpleNamespace(share=changes.get("share", 1.0)), call_s=changes.get("call_s", 0.010)
