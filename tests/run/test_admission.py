@@ -143,7 +143,7 @@ def check(data, n, limit, keys, ordered, known):
     assert sum(one.items for one in work.reached()) >= n or len(work.reached()) == admission.REPORTED
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     data=st.data(),
     n=st.integers(0, 60),
