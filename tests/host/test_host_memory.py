@@ -26,7 +26,9 @@ def test_free_memory_of_this_machine() -> None:
 
 @linux_only
 def test_resident_size_grows_by_what_is_touched() -> None:
-    with mmap.mmap(-1, 64 << 20) as block:  # pages of its own, where an allocator may have some left to use again
+    with mmap.mmap(
+        -1, 64 << 20
+    ) as block:  # pages of its own, where an allocator may have some left to use again
         before = memory.resident_bytes()
         block.write(bytes(len(block)))
         after = memory.resident_bytes(os.getpid())

@@ -7,7 +7,7 @@ DownloadFailed
 ├── Unreachable   23  no connection to the host, or to the proxy              tried again
 ├── TimedOut      24  connecting, the first byte, or a stall                  tried again
 ├── Broken        25  the connection or the message broke in the middle       tried again
-├── Busy          26  408, 425, 429, 5xx: not now                             tried again; the host is left alone meanwhile
+├── Busy          26  408, 425, 429, 5xx: not now                             tried again; its host is left alone
 ├── BadRedirect   27  too many, a loop, or one that must not be followed
 ├── NotTrusted    28  the server's certificate is not one to be trusted
 ├── Unsafe        29  an address or a file name that must not be used
