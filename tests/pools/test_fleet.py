@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pools_work as work
@@ -34,6 +35,16 @@ def test_a_larger_plan_keeps_those_there_are(tmp_path):
     now = set(fleet.status()["idle"])
     assert first <= now
     assert len(now) == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="no /proc here")
+def test_an_idle_worker_takes_less_than_ten_megabytes(tmp_path):
+    """Its own memory, and its part of what it shares with the others and with the server."""
+    fleet.close()
+    whichpool.map(work.Meeting(tmp_path, 2), range(40), plan=(2, 1))
+    for pid in fleet.status()["idle"]:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        assert next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) < 10_000
 
 
 def test_close_ends_all_and_the_next_call_starts_anew(gone):
