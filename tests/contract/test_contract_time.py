@@ -132,11 +132,15 @@ def test_a_worker_that_was_stopped_is_replaced(process_plan):
     results = whichpool.map(stop_at_3, range(40), plan=process_plan, timeout=SHORT_S, on_error="return")
     failed = {index for index, result in enumerate(results) if isinstance(result, Failure)}
     assert cleaned(results) == expected(failed)
-    assert all(isinstance(results[index].error, ItemTimeout) for index in failed)
-    if process_plan == "processes":  # where several were running, nobody can say which one it was
+    errors = [results[index].error for index in failed]
+    if process_plan == "processes":
         assert failed == {3}
+        assert all(isinstance(error, ItemTimeout) for error in errors)
     else:
+        # The thread that asked for it may still end its item, and be at the next or at sending back when all are
+        # stopped: nobody can say which one it was, and what is not in a call is no call that takes too long.
         assert len(failed) <= 1
+        assert all(isinstance(error, (ItemTimeout, WorkerDied)) for error in errors)
 
 
 def stop_at_3(x):
