@@ -8,10 +8,10 @@ A function whose pickle is large is looked through by a pickler of its own: it i
 
 from __future__ import annotations
 
+import _pickle as pickle
 import copyreg
 import io
 import os
-import pickle
 import sys
 from functools import partial
 
@@ -154,7 +154,7 @@ class Wrapped:
                 return NotImplemented
         if not any(map(is_large, held)):
             return NotImplemented
-        reduced = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+        reduced = obj.__reduce_ex__(5)
         if type(reduced) is not tuple or len(reduced) < 3:
             return reduced
         state = reduced[2]

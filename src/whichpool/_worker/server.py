@@ -5,14 +5,17 @@
 
 It is clean because it never ran the caller's code: no threads, no locks held, no half-written buffers to inherit.
 When the control socket closes, for whatever reason, the parent is gone, and so are all workers a moment later.
+
+The first worker cannot be there before all that is imported here has been. So here, and in all that this imports, the
+C modules behind `pickle`, `signal` and `socket` stand in for these, which bring `enum` and `re` along.
 """
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # typeshed has `signal` only
+import _socket as socket
 import gc
 import os
-import signal
-import socket
 import sys
 from select import POLLIN, poll
 from struct import Struct
@@ -25,6 +28,7 @@ FORK, KILL, PRELOAD = 1, 2, 3
 # server -> parent: what, token, pid or exit code (minus the signal's number)
 REPORT = Struct("<BxxxIq")
 BORN, DEAD, FAILED = 1, 2, 3
+_FD, _FDS = Struct("i"), Struct("2i")
 
 # Workers end by themselves when their sockets close; after this they are killed.
 GRACE_S = 0.1
@@ -62,7 +66,7 @@ def main(fd: int) -> None:
         if fd not in readable:
             continue
         try:
-            data, fds, _, _ = socket.recv_fds(control, REQUEST.size, 2)
+            data, fds = _receive(control)
         except ConnectionResetError:
             data, fds = b"", []
         if not data:
@@ -88,6 +92,18 @@ def main(fd: int) -> None:
             if pid > 0:
                 children[pid] = token
                 _tell(control, BORN, token, pid)
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """A request, and the descriptors that came with it."""
+    data, beside, _, _ = control.recvmsg(REQUEST.size, socket.CMSG_SPACE(_FDS.size))
+    fds = [
+        fd
+        for level, kind, body in beside
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        for (fd,) in _FD.iter_unpack(body[: len(body) - len(body) % _FD.size])
+    ]
+    return data, fds
 
 
 def _tell(control: socket.socket, what: int, token: int, value: int) -> None:
@@ -143,5 +159,7 @@ def _become_worker(control: socket.socket, wakeup: tuple[int, int], fds: list[in
         import random
 
         random.seed()
-    with sock:
+    try:
         worker.run(sock, board_fd)
+    finally:
+        sock.close()
