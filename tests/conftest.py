@@ -203,7 +203,9 @@ class Leftovers:
     def _files() -> list[str]:
         found = [str(path) for path in _tmp.iterdir()]
         if os.path.isdir("/dev/shm"):
-            found += [f"/dev/shm/{name}" for name in os.listdir("/dev/shm") if name.startswith(SHM_PREFIXES)]
+            # Segments and semaphores are files; a folder is where some other run of tests keeps its own.
+            with os.scandir("/dev/shm") as entries:
+                found += [e.path for e in entries if e.name.startswith(SHM_PREFIXES) and not e.is_dir()]
         return found
 
     def since(self) -> list[str]:
