@@ -432,7 +432,8 @@ class Processes:
             return code, why
         worker.server.kill(worker.token)
         code = worker.exit_code()
-        if why is Why.ENDED and code == -SIGKILL:  # one that was just about to end has a code of its own
+        # One that was just about to end has a code of its own, or had ended, and only the news of it are late.
+        if why is Why.ENDED and code == -SIGKILL and worker.token in worker.server.killed:
             why = Why.SEVERED
         return code, why
 

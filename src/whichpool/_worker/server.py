@@ -27,7 +27,7 @@ REQUEST = Struct("<BxxxI")
 FORK, KILL, PRELOAD = 1, 2, 3
 # server -> parent: what, token, pid or exit code (minus the signal's number)
 REPORT = Struct("<BxxxIq")
-BORN, DEAD, FAILED = 1, 2, 3
+BORN, DEAD, FAILED, KILLED = 1, 2, 3, 4  # KILLED: dead, because it was asked for while it still ran
 _FD, _FDS = Struct("i"), Struct("2i")
 
 # Workers end by themselves when their sockets close; after this they are killed.
@@ -50,6 +50,7 @@ def main(fd: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     children: dict[int, int] = {}  # pid -> token
+    killed: set[int] = set()  # tokens
     gc.collect()
     gc.freeze()  # what was loaded so far stays shared between the workers
     asked = False
@@ -62,7 +63,7 @@ def main(fd: int) -> None:
             return
         if woken in readable:
             os.read(woken, 4096)
-            _reap(control, children)
+            _reap(control, children, killed)
         if fd not in readable:
             continue
         try:
@@ -73,8 +74,10 @@ def main(fd: int) -> None:
             return _end(children)
         what, token = REQUEST.unpack(data)
         if what == KILL:
+            _reap(control, children, killed)  # one that has just ended by itself is told as such
             for pid, its in children.items():
                 if its == token:
+                    killed.add(token)
                     os.kill(pid, signal.SIGKILL)
         elif what == PRELOAD:
             from . import byvalue  # noqa: F401  (so that all workers share it)
@@ -113,7 +116,7 @@ def _tell(control: socket.socket, what: int, token: int, value: int) -> None:
         pass  # the parent is gone; the next read says so
 
 
-def _reap(control: socket.socket, children: dict[int, int]) -> None:
+def _reap(control: socket.socket, children: dict[int, int], killed: set[int]) -> None:
     while children:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -123,7 +126,8 @@ def _reap(control: socket.socket, children: dict[int, int]) -> None:
             return
         token = children.pop(pid, None)
         if token is not None:
-            _tell(control, DEAD, token, os.waitstatus_to_exitcode(status))
+            _tell(control, KILLED if token in killed else DEAD, token, os.waitstatus_to_exitcode(status))
+            killed.discard(token)
 
 
 def _end(children: dict[int, int]) -> None:
