@@ -189,6 +189,17 @@ def close_fleet() -> None:
         fleet.close()
 
 
+def _others_use(path: str) -> bool:
+    """Whether a process that is not of this run has the file mapped: then it is that one's."""
+    for pid in _parents().keys() - family() - {os.getpid()}:
+        try:
+            if path in Path(f"/proc/{pid}/maps").read_text(errors="replace"):
+                return True
+        except OSError:
+            continue
+    return False
+
+
 class Leftovers:
     """What is there now, to be compared with later."""
 
@@ -226,7 +237,8 @@ class Leftovers:
         descriptors.subtract(held)
         descriptors.subtract(self.descriptors)
         lines += [f"{count} more open: {what}" for what, count in descriptors.items() if count > 0]
-        lines += [f"file {path}" for path in self._files() if path not in self.files]
+        new = [path for path in self._files() if path not in self.files]
+        lines += [f"file {path}" for path in new if not path.startswith("/dev/shm/") or not _others_use(path)]
         return lines
 
     def settle(self) -> list[str]:

@@ -165,5 +165,7 @@ def _become_worker(control: socket.socket, wakeup: tuple[int, int], fds: list[in
         random.seed()
     try:
         worker.run(sock, board_fd)
-    finally:
-        sock.close()
+    except BaseException:
+        sock.detach()  # left to the kernel: the parent sees it close once there is an exit code
+        raise
+    sock.close()
