@@ -149,7 +149,21 @@ def _million_mp_pool() -> dict[str, Any]:
 
 def _started(begin: float, pids: list[int]) -> dict[str, Any]:
     seconds = time.perf_counter() - begin - HOLD_S
-    return {"seconds": seconds, "workers": len(set(pids) - {os.getpid()})}
+    workers = set(pids) - {os.getpid()}
+    return {
+        "seconds": seconds,
+        "workers": len(workers),
+        "idle_pss_kb": max(filter(None, map(_pss_kb, workers)), default=None),
+    }
+
+
+def _pss_kb(pid: int) -> int | None:
+    """Memory of a process, of what it shares with others only its part (Linux); the worker is idle by then."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return None
 
 
 def _start_whichpool() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 imports       seconds of an import beyond the bare interpreter
 round-trip    one no-op to a warm worker process and back, nothing else under way
 million       1,000,000 trivial items through two worker processes
-start         two workers from nothing, beside two bare interpreters
+start         two workers from nothing, beside two bare interpreters; what memory an idle one takes
 death         a worker killed on item 7 of 20: what comes back
 """
 

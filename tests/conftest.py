@@ -7,6 +7,7 @@ calls on purpose; they and their sockets are allowed, by pid, and at the end of 
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -24,6 +25,7 @@ ALLOWED_SKIPS: dict[str, str] = {
     "no /proc here": "the leftovers can only be looked for where there is a /proc; Linux is always tested",
     "nothing is read-only for root": "root writes everywhere; the test runs for everyone else",
     "only root can mount a small disk": "a limit on the size of files stands in for it, and is tested everywhere",
+    "no memory control group can be made here": "needs one to set off the out-of-memory killer in",
     "free-threaded": "needs an interpreter without a GIL; the logic is tested everywhere with a simulated host",
 }
 
@@ -107,6 +109,29 @@ def descendants(root: int) -> dict[int, str]:
     return {pid: f"[{parents[pid][1]}] {_command_line(pid)}" for pid in family - {root}}
 
 
+def family() -> set[int]:
+    """The pids of `descendants` of this process, sooner: all tests look, twice, and /proc is large."""
+    found: set[int] = set()
+    look_at = [os.getpid()]
+    try:
+        while look_at:
+            pid = look_at.pop()
+            for task in os.listdir(f"/proc/{pid}/task"):
+                # Twice, since one that ends meanwhile can hide its neighbour.
+                for _ in range(2):
+                    more = {int(child) for child in _children(pid, task)} - found
+                    found |= more
+                    look_at += more
+    except FileNotFoundError:  # a kernel without such files; or a process has just ended
+        return set(descendants(os.getpid()))
+    return found
+
+
+def _children(pid: int, task: str) -> list[str]:
+    with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+        return file.read().split()
+
+
 def carriers(mark: str) -> dict[int, str]:
     """Processes, whosever children they are by now, that were started with ``mark`` in their environment."""
     found = {}
@@ -165,11 +190,22 @@ def close_fleet() -> None:
         fleet.close()
 
 
+def _others_use(path: str) -> bool:
+    """Whether a process that is not of this run has the file mapped: then it is that one's."""
+    for pid in _parents().keys() - family() - {os.getpid()}:
+        try:
+            if path in Path(f"/proc/{pid}/maps").read_text(errors="replace"):
+                return True
+        except OSError:
+            continue
+    return False
+
+
 class Leftovers:
     """What is there now, to be compared with later."""
 
     def __init__(self) -> None:
-        self.processes = set(descendants(os.getpid()))
+        self.processes = family()
         self.threads = set(threading.enumerate())
         self.descriptors = _descriptors()
         self.descriptors.subtract(_fleet()[1])
@@ -179,14 +215,20 @@ class Leftovers:
     def _files() -> list[str]:
         found = [str(path) for path in _tmp.iterdir()]
         if os.path.isdir("/dev/shm"):
-            found += [f"/dev/shm/{name}" for name in os.listdir("/dev/shm") if name.startswith(SHM_PREFIXES)]
+            # Segments and semaphores are files; a folder is where some other run of tests keeps its own.
+            with os.scandir("/dev/shm") as entries:
+                found += [e.path for e in entries if e.name.startswith(SHM_PREFIXES) and not e.is_dir()]
         return found
 
     def since(self) -> list[str]:
         """What came since and is still there, one line each."""
         pids, held = _fleet()
-        now = descendants(os.getpid())
-        lines = [f"process {pid}: {what}" for pid, what in now.items() if pid not in self.processes | pids]
+        lines = []
+        if family() - self.processes - pids:
+            now = descendants(os.getpid())
+            lines += [
+                f"process {pid}: {what}" for pid, what in now.items() if pid not in self.processes | pids
+            ]
         lines += [
             f"thread {thread.name} (daemon: {thread.daemon})"
             for thread in threading.enumerate()
@@ -196,13 +238,12 @@ class Leftovers:
         descriptors.subtract(held)
         descriptors.subtract(self.descriptors)
         lines += [f"{count} more open: {what}" for what, count in descriptors.items() if count > 0]
-        lines += [f"file {path}" for path in self._files() if path not in self.files]
+        new = [path for path in self._files() if path not in self.files]
+        lines += [f"file {path}" for path in new if not path.startswith("/dev/shm/") or not _others_use(path)]
         return lines
 
     def settle(self) -> list[str]:
         """As `since`, but what is on its way out gets `GRACE_S` to be gone."""
-        import gc
-
         deadline = time.monotonic() + GRACE_S
         pause = threading.Event()
         while lines := self.since():
@@ -274,6 +315,12 @@ def pytest_sessionstart(session):
         import whichpool  # noqa: F401  # so that what importing it opens, if anything, is not counted as a test's
 
         _at_start = Leftovers()
+
+
+def pytest_collection_finish(session):
+    """What was loaded so far stays; tests that have the garbage collected need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_logreport(report):

@@ -8,6 +8,7 @@ import random
 import signal
 import stat
 import sys
+import threading
 import time
 
 CHILD_S = 5.0
@@ -86,15 +87,11 @@ def exits_well():
 
 
 def exits_from_a_thread():
-    import threading
-
     threading.Thread(target=os._exit, args=(5,)).start()
     time.sleep(60)
 
 
 def overflows_the_stack():
-    import threading
-
     sys.setrecursionlimit(10**8)
 
     def deeper(x):
@@ -154,6 +151,19 @@ def comes_back_twice():
 
 def writes_garbage_to_stdout():
     os.write(1, b"\xa7\x11\0\xff" * 100)
+
+
+HANGS = -1
+over = threading.Event()
+"""What hangs on a thread ends when this is set; a worker process is never told."""
+
+
+def half(x):
+    if x == HANGS:
+        over.wait(3600)
+    if x % 7 == 3:
+        raise ValueError(x)
+    return x / 2
 
 
 class PicklesOnce:

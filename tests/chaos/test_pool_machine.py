@@ -1,4 +1,4 @@
-"""A pool, and a model of one, driven by dice: submit, cancel, kill, map, close, and again."""
+"""A pool, and a model of one, driven by dice: submit, cancel, kill, hang, time out, map, close, and again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 
 import pytest
 from chaos_help import workers
+from chaos_work import HANGS, half, over
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,12 +26,10 @@ import whichpool
 
 WAIT_S = 30
 MOST_KILLS = 5
-
-
-def half(x):
-    if x % 7 == 3:
-        raise ValueError(x)
-    return x / 2
+MOST_HANGS = 3
+"""Each takes `TIMEOUT_S` of a machine's life."""
+TIMEOUT_S = 0.6
+"""What a call may take, in the pools that have a limit; those that do not hang take microseconds, when they run."""
 
 
 def expected(x):
@@ -62,12 +61,13 @@ class Machine(RuleBasedStateMachine):
         self.number = (
             0  # of the present pool; the earlier ones are garbage, and do what was submitted to them
         )
-        self.kills = 0
+        self.kills = self.hangs = 0
         self.dice = random.Random(7)
 
-    @initialize()
-    def begin(self):
-        self.pool = whichpool.Pool(plan=self.plan)
+    @initialize(timeout_s=st.sampled_from([None, TIMEOUT_S]))
+    def begin(self, timeout_s):
+        self.pool = whichpool.Pool(plan=self.plan, timeout=timeout_s)
+        self.has_limit = timeout_s is not None
         self.number += 1
         self.closed = False
 
@@ -77,6 +77,12 @@ class Machine(RuleBasedStateMachine):
         call = Model(self.pool.submit(half, x), x, self.number)
         self.open.append(call)
         return call
+
+    @precondition(lambda self: not self.closed and self.has_limit and self.hangs < MOST_HANGS)
+    @rule(target=calls)
+    def submit_what_hangs(self):
+        self.hangs += 1
+        return self.submit(HANGS)
 
     @precondition(lambda self: self.closed)
     @rule(x=st.integers(0, 100))
@@ -105,8 +111,11 @@ class Machine(RuleBasedStateMachine):
             return
         try:
             assert outcome(lambda: call.future.result(WAIT_S)) == expected(call.x)
+            assert call.x != HANGS
         except whichpool.WorkerDied:
             assert call.endangered, "it says that its worker died, and none was killed"
+        except whichpool.ItemTimeout:
+            assert call.x == HANGS, "it says that it took too long, and does not hang"
         assert not call.future.cancel()
 
     @rule()
@@ -143,6 +152,22 @@ class Machine(RuleBasedStateMachine):
                     x
                 )
 
+    @precondition(lambda self: not self.closed and self.hangs < MOST_HANGS)
+    @rule(before=st.integers(0, 10), after=st.integers(0, 10))
+    def map_one_that_hangs(self, before, after):
+        self.hangs += 1
+        items = [*range(before), HANGS, *range(after)]
+        got = self.pool.map(half, items, on_error="return", timeout=TIMEOUT_S)
+        assert len(got) == len(items)
+        for at, (x, r) in enumerate(zip(items, got, strict=True)):
+            if x == HANGS:
+                assert isinstance(r.error, whichpool.ItemTimeout)
+                assert r.error.index == r.index == at
+            else:
+                assert (("ValueError", *r.error.args) if isinstance(r, whichpool.Failure) else r) == expected(
+                    x
+                )
+
     @precondition(lambda self: not self.closed)
     @rule(wait=st.booleans(), cancel=st.booleans())
     def close(self, wait, cancel):
@@ -155,19 +180,26 @@ class Machine(RuleBasedStateMachine):
             assert all(call.future.done() for call in self.open if call.pool == self.number)
 
     @precondition(lambda self: self.closed)
-    @rule()
-    def another_pool(self):
-        self.begin()
+    @rule(timeout_s=st.sampled_from([None, TIMEOUT_S]))
+    def another_pool(self, timeout_s):
+        self.begin(timeout_s)
 
-    @rule()
-    def drop(self):
-        self.begin()
+    @rule(timeout_s=st.sampled_from([None, TIMEOUT_S]))
+    def drop(self, timeout_s):
+        self.begin(timeout_s)
 
     def teardown(self):
         if hasattr(self, "pool"):
             self.pool.close()
         for call in self.open:
             self.check(call)
+
+
+@pytest.fixture(autouse=True)
+def what_hangs_on_a_thread_ends():
+    over.clear()
+    yield
+    over.set()
 
 
 @pytest.mark.parametrize("plan", [(2, 1), (0, 3)], ids=str)

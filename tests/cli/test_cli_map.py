@@ -70,6 +70,42 @@ def test_every_plan_gives_the_same(run: Run, plan: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--max-items-per-worker", "5", "had run 5 items"), ("--max-worker-memory", "1MB", "held ")],
+)
+def test_workers_are_replaced_when_asked_for(
+    run: Run, work: Path, option: str, value: str, said: str
+) -> None:
+    where = "--report", "report.json", "--plan", "2x1"
+    done = run("map", "work:square", "--range", "40", *where, option, value)
+    assert done.exit_code == 0, done.stderr
+    assert values(done.stdout) == [n * n for n in range(40)]
+    notes = json.loads((work / "report.json").read_text())["notes"]
+    assert [note for note in notes if said in note and "was replaced" in note], notes
+
+
+def test_an_item_that_takes_too_long_fails_and_the_others_do_not(run: Run) -> None:
+    give_up = "--timeout", "0.5", "--on-error", "return"
+    done = run("map", "work:stuck", "--range", "2", "--plan", "1x1", *give_up)
+    assert done.exit_code == 1
+    first, failed = values(done.stdout)
+    assert first == 0
+    assert failed["whichpool_failure"]["type"].endswith("ItemTimeout")
+
+
+def test_a_whole_that_takes_too_long_is_ended(run: Run) -> None:
+    done = run("map", "work:stuck", "--range", "2", "--plan", "1x1", "--deadline", "0.5")
+    assert done.exit_code == 1
+    assert "deadline=0.5" in done.stderr
+
+
+def test_what_failed_is_tried_again_as_often_as_asked(run: Run) -> None:
+    done = run("map", "work:bad_at_first", "--range", "2", "--retries", "1", *LOOP)
+    assert done.exit_code == 0, done.stderr
+    assert values(done.stdout) == [0, 1]
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("work:square", "--range", "3", "--plan", "fast"),
@@ -83,6 +119,10 @@ def test_every_plan_gives_the_same(run: Run, plan: str) -> None:
         ("work:square", "--range", "3", "--json"),
         ("work:square", "--range", "3", "--report", "-"),
         ("work:square", "--range", "3", "--nonsense"),
+        ("work:square", "--range", "3", "--timeout", "0"),
+        ("work:square", "--range", "3", "--retries", "-1"),
+        ("work:square", "--range", "3", "--max-worker-memory", "much"),
+        ("work:square", "--range", "3", "--max-items-per-worker", "0"),
         (),
     ],
 )

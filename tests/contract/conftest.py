@@ -101,7 +101,7 @@ class Script:
         """Processes that it started, itself included, that are there after so long; none, mostly sooner."""
         return [] if gone_within(self.mark, within_s) else marked(self.mark)
 
-    def start(self, *args):
+    def start(self, *args, stdin=subprocess.DEVNULL):
         """Start it in a session of its own, as a terminal does with a job."""
         return subprocess.Popen(
             [sys.executable, str(self.path), *map(str, args)],
@@ -109,7 +109,7 @@ class Script:
             env=self._environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             text=True,
             start_new_session=True,
         )

@@ -6,6 +6,7 @@ import json
 import operator
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -538,23 +539,38 @@ def test_after_ctrl_c_it_goes_on(script, tmp_path):
 # --- killed -------------------------------------------------------------------------------------------------
 
 KILLED = """
-    import json, os, sys, time
+    import json, os, select, signal, sys, time
     import whichpool
 
     def slow(x):
-        fd = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        fd = os.open(calls, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(fd, f"{x}\\n".encode())
         os.close(fd)
-        time.sleep(0.002)
+        time.sleep(0.001)
         return x * x / 7
 
-    plan = json.loads(sys.argv[3])
-    items = iter(range(300)) if sys.argv[4] == "unknown" else range(300)
-    if sys.argv[5] == "map":
-        results = list(whichpool.map(slow, items, plan=plan, journal=sys.argv[1]))
-    else:
-        results = list(whichpool.imap(slow, items, plan=plan, journal=sys.argv[1]))
-    print(json.dumps(results))
+    def program(journal, plan, items, how):
+        items = iter(range(300)) if items == "unknown" else range(300)
+        results = list(getattr(whichpool, how)(slow, items, plan=plan, journal=journal))
+        with open(calls + "-results", "w") as file:
+            json.dump(results, file)
+
+    # A process of its own for each program, forked from one that has loaded whichpool and never used it.
+    for line in sys.stdin:
+        calls, more, wait_s, *args = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            program(*args)
+            sys.exit()
+        # It is killed so many bytes of `calls` later, and a moment, if it has not ended by itself.
+        handle = os.pidfd_open(pid)
+        ended, size = False, os.path.getsize(calls) + more
+        while not ended and os.path.getsize(calls) < size:
+            ended = bool(select.select([handle], [], [], 0.001)[0])
+        if not ended and not select.select([handle], [], [], wait_s)[0]:
+            os.kill(pid, signal.SIGKILL)
+        os.close(handle)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
@@ -562,38 +578,30 @@ KILLED = """
 def test_killed_again_and_again(script, tmp_path):
     """No result is lost or taken for another, and nothing that is in the journal runs again."""
     rng = random.Random(20261124)
-    made = script(KILLED)
+    nursery = script(KILLED).start(stdin=subprocess.PIPE)
     expected = [x * x / 7 for x in range(300)]
     kills = ends = 0
     while kills < KILLS:
         journal, calls = tmp_path / f"journal-{ends}", tmp_path / f"calls-{ends}"
         calls.touch()
-        output = None
-        while output is None:
+        code = None
+        while code != 0:
             before = recorded(journal) if journal.exists() else set()
             seen = len(calls.read_text().splitlines())
             plan = rng.choice(["loop", [0, 2], [1, 1], "auto"])
-            process = made.start(
-                journal,
-                calls,
-                json.dumps(plan),
-                rng.choice(["known", "unknown"]),
-                rng.choice(["map", "imap"]),
-            )
-            try:
-                output, errors = process.communicate(timeout=rng.uniform(0.05, 0.35))
-                assert process.returncode == 0, errors
-            except subprocess.TimeoutExpired:
-                kills += 1
-            finally:
-                process.kill()
-                process.communicate()
+            program = (str(journal), plan, rng.choice(["known", "unknown"]), rng.choice(["map", "imap"]))
+            moment = (rng.choice([0, rng.randrange(300)]), rng.uniform(0, 0.02))
+            print(json.dumps([str(calls), *moment, *program]), file=nursery.stdin, flush=True)
+            code = int(nursery.stdout.readline() or nursery.communicate()[1])
+            assert code in (0, -signal.SIGKILL)
+            kills += code != 0
             ran = [int(line) for line in calls.read_text().splitlines()[seen:]]
             assert not set(ran) & before
             assert not before or before <= recorded(journal)
         ends += 1
-        assert json.loads(output) == expected
+        assert json.loads((tmp_path / f"calls-{ends - 1}-results").read_text()) == expected
         assert recorded(journal) == set(range(300))
+    assert nursery.communicate() == ("", "")
     assert ends > 2
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 
@@ -47,8 +46,7 @@ TEXT = """
 """
 STATES = ["starting", "running", "threads", "short items", "idle", "imap", "futures"]
 LIMIT_S = 1.0
-SLACK_S = 2.0
-"""What a loaded machine may add."""
+"""From the program's end to that of all that it started, on a loaded machine too: its workers have 0.1 s."""
 
 
 def shared_memory():
@@ -68,9 +66,7 @@ def test_nothing_outlives_the_program(script, state, how, tmp_path):
         assert os.read(fd, 1) == b"."
         os.kill(process.pid, how)
         assert process.wait(10) == -how
-        began = time.monotonic()
-        assert one.left(LIMIT_S + SLACK_S) == []
-        assert time.monotonic() - began < LIMIT_S + SLACK_S
+        assert one.left(LIMIT_S) == []
         process.communicate()
         assert not [
             name for name in shared_memory() - before if "whichpool" in name or name.startswith("psm_")

@@ -54,10 +54,10 @@ def test_also_over_several_runs():
 
 
 def test_results_stay_in_order_and_complete_while_workers_come_and_go(process_plan):
-    squares = whichpool.map(lambda x: x * x, range(300), plan=process_plan, max_items_per_worker=3)
-    assert squares == [x * x for x in range(300)]
-    assert list(whichpool.imap(abs, iter(range(50)), plan=process_plan, max_items_per_worker=1)) == list(
-        range(50)
+    squares = whichpool.map(lambda x: x * x, range(90), plan=process_plan, max_items_per_worker=3)
+    assert squares == [x * x for x in range(90)]
+    assert list(whichpool.imap(abs, iter(range(20)), plan=process_plan, max_items_per_worker=1)) == list(
+        range(20)
     )
 
 

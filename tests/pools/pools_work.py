@@ -31,6 +31,19 @@ def tell(fifo, text):
         os.close(fd)
 
 
+class Meeting:
+    """Each item waits until so many workers have one: none is given back before it was up."""
+
+    def __init__(self, folder, workers):
+        self.folder, self.workers = folder, workers
+
+    def __call__(self, x):
+        (self.folder / str(os.getpid())).touch()
+        while len(list(self.folder.iterdir())) < self.workers:
+            time.sleep(0.001)
+        return x
+
+
 def pid_of(_):
     time.sleep(0.001)
     return os.getpid()
@@ -89,6 +102,14 @@ class KillsAt:
         if x in self.which:
             os.kill(os.getpid(), signal.SIGKILL)
         return x
+
+
+def stop_the_server_and_die_at_3(x):
+    """Nobody can tell the parent how this worker ended until somebody has the server go on."""
+    if x == 3:
+        os.kill(os.getppid(), signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
 
 
 class KillsOnArrival:

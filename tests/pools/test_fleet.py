@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pools_work as work
@@ -26,14 +27,24 @@ def test_the_next_call_has_the_same_workers():
     assert second <= waiting
 
 
-def test_a_larger_plan_keeps_those_there_are():
+def test_a_larger_plan_keeps_those_there_are(tmp_path):
     fleet.close()
     first = set(whichpool.map(work.pid_of, range(40), plan=(1, 1)))
     assert len(first) == 1
-    whichpool.map(work.pid_of, range(40), plan=(3, 1))
+    whichpool.map(work.Meeting(tmp_path, 3), range(40), plan=(3, 1))
     now = set(fleet.status()["idle"])
     assert first <= now
     assert len(now) == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="no /proc here")
+def test_an_idle_worker_takes_less_than_ten_megabytes(tmp_path):
+    """Its own memory, and its part of what it shares with the others and with the server."""
+    fleet.close()
+    whichpool.map(work.Meeting(tmp_path, 2), range(40), plan=(2, 1))
+    for pid in fleet.status()["idle"]:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        assert next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) < 10_000
 
 
 def test_close_ends_all_and_the_next_call_starts_anew(gone):

@@ -12,6 +12,7 @@ import pools_work as work
 import pytest
 
 import whichpool
+from whichpool._worker import launch
 
 KILLED = -signal.SIGKILL
 
@@ -295,3 +296,16 @@ def test_many_maps_at_once_from_many_threads(beside):
     for call in calls[4:]:
         assert call.result() == list(range(200))
     assert not [t for t in threading.enumerate() if t.name.startswith("whichpool")]
+
+
+def test_a_worker_that_was_killed_has_not_closed_its_socket_however_late_the_news_are(monkeypatch):
+    kill = launch.ForkServer.kill
+
+    def ask_and_continue(server, token):
+        kill(server, token)
+        os.kill(server.pid, signal.SIGCONT)
+
+    monkeypatch.setattr(launch.ForkServer, "kill", ask_and_continue)
+    results = whichpool.map(work.stop_the_server_and_die_at_3, range(9), plan=(1, 1), on_error="return")
+    assert [x for x, r in enumerate(results) if r != x] == [3]
+    assert "was killed by SIGKILL while it ran item 3" in str(results[3].error)

@@ -84,7 +84,7 @@ class Script:
 
 
 def nap_now_and_then(x):
-    time.sleep(0.05 if x % 97 == 96 else 0.00005)
+    time.sleep(0.02 if x % 97 == 96 else 0.00005)
     return x
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import pickle
@@ -130,6 +131,71 @@ def test_large_bytes_among_the_globals_of_a_main_script_stay_out_of_the_pickle(l
     for job, sent in link.load(packed):
         assert sent == 0
         assert job.fn(5) == data[5] + 5
+
+
+class Holds:
+    """Importable, with a method; bytes in its attributes."""
+
+    def __init__(self, **held):
+        self.__dict__.update(held)
+        self.me = self
+
+    def at(self, x):
+        return self.data[x]
+
+    def __call__(self, x):
+        return self.data[x]
+
+
+def take_from(data, x, *, more=b""):
+    return data[x], more[x]
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+@pytest.mark.parametrize("where", ["argument", "keyword", "attribute", "of a bound method", "by value"])
+def test_large_bytes_in_arguments_and_attributes_stay_out_of_the_pickle(link, kind, where):
+    data = kind(os.urandom(MB))
+    by_name = {
+        "argument": functools.partial(take_from, data, more=data),
+        "keyword": functools.partial(take_from, b"abcdef", more=data),
+        "attribute": Holds(data=data),
+        "of a bound method": Holds(data=data).at,
+        "by value": functools.partial(lambda data, x: data[x], data),
+    }
+    fn = by_name[where]
+    packed, by_value = pack_job(Job(fn))
+    assert by_value == (where == "by value")
+    assert len(packed._body) < 10_000
+    for job, sent in link.load(packed):
+        assert sent == 0
+        assert job.fn(5) == fn(5)
+        own = getattr(job.fn, "__self__", job.fn)
+        if type(own) is Holds:
+            assert own.me is own
+        if where == "argument":
+            assert type(job.fn.args[0]) is kind
+            assert job.fn.args[0] is job.fn.keywords["more"]
+            assert job.fn.args[0] is not data
+        if where == "of a bound method":
+            assert type(own.data) is kind
+
+
+def test_an_object_that_says_itself_how_it_travels_is_asked_once_more_and_no_other_way(link):
+    packed, _ = pack_job(Job(TravelsItsWay(os.urandom(MB))))
+    for job, _ in link.load(packed):
+        assert job.fn.travelled
+        assert len(job.fn.data) == MB
+
+
+class TravelsItsWay:
+    def __init__(self, data, travelled=False):
+        self.data, self.travelled = data, travelled
+
+    def __reduce__(self):
+        return TravelsItsWay, (self.data, True)
+
+    def __call__(self, x):
+        return x
 
 
 def test_a_little_goes_into_the_pickle():

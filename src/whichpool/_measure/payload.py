@@ -76,6 +76,11 @@ def pack_job(job: Job) -> tuple[Packed, bool]:
         from whichpool._worker import byvalue
 
         body, buffers = wire.dumps(job, byvalue.dumps)
+    if len(body) >= luggage.LEAST_BYTES:
+        from whichpool._worker import apart
+
+        # There may be bytes in it that C's pickler asks nobody about: they are looked for in a second go.
+        body, buffers = wire.dumps(job, byvalue.dumps_loosely if by_value else apart.dumps_loosely)
     packed = luggage.pack(body, buffers)
     return (packed, by_value) if packed is not None else (luggage.Packed(pack(job)[0]), by_value)
 

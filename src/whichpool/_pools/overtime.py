@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from whichpool._host.states import is_stopped
-from whichpool._worker.main import CANCEL_SLOT, IDLE, LOADING
+from whichpool._worker.main import CANCEL_SLOT, HANDLING, IDLE, LOADING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ __all__ = ["STOPPED_S", "CallLimit", "StopWatch", "look_every_s"]
 # A worker that has batches and does nothing was stopped (SIGSTOP, a debugger), or it never will: it has so much longer.
 # Seconds; a guess: what a busy machine may need to hand it over.
 STALLED_S = 2.0
+# Receiving a batch may load the modules that its items come from, and those of a submitted call's function; sending
+# back may pickle much. Neither is the call itself, so each has so much longer. Seconds; a guess: the largest libraries
+# take about five to load.
+HANDLING_S = 10.0
 # A worker that was stopped by a signal and has batches in hand is ended after so long. Seconds; a guess: a shell that
 # stops and continues a whole job does so to the parent as well, within milliseconds.
 STOPPED_S = 5.0
@@ -36,7 +40,7 @@ class CallLimit:
     """Calls may take so long, and no longer; their time counts from the first look at them.
 
     Args:
-        timeout_s: What a call may take; and so may receiving a batch, and sending back what came of it.
+        timeout_s: What a call may take. Receiving a batch, or sending back what came of it, may take `HANDLING_S` more.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -64,7 +68,7 @@ class CallLimit:
                 seen = member.since.get(slot)
                 if seen is None or seen[0] != word:
                     member.since[slot] = word, now
-                elif now - seen[1] > most_s:
+                elif now - seen[1] > most_s + (HANDLING_S if LOADING < word <= HANDLING else 0):
                     yield member, word if slot != WHOLE else IDLE
                     break
 

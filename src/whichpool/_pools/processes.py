@@ -18,6 +18,7 @@ from whichpool._pools.hearing import Hearing
 from whichpool._pools.overtime import CallLimit, StopWatch
 from whichpool._pools.packing import Packer, cannot_be_sent, first_unsendable
 from whichpool._pools.remains import (
+    Why,
     check_sums,
     died,
     how_it_ended,
@@ -31,7 +32,7 @@ from whichpool._pools.remains import (
 from whichpool._pools.roster import Roster
 from whichpool._pools.suspects import halves, suspects
 from whichpool._worker import wire
-from whichpool._worker.main import HANDLING, UNREADABLE
+from whichpool._worker.main import HANDLING, IDLE, UNREADABLE
 from whichpool.errors import CannotTravel, WorkerLost
 
 TYPE_CHECKING = False
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from whichpool._pools.base import Batch, Hub
+    from whichpool._pools.fleet import Worker
     from whichpool._pools.member import Member
     from whichpool._worker.calls import PackedError
     from whichpool._worker.luggage import Packed
@@ -179,9 +181,9 @@ class Processes:
             self._take_in(ready)
             if self._limit is not None:
                 for member, word in self._limit.over(self._roster):
-                    self._bury(member, late=word)
+                    self._bury(member, Why.LATE, word)
             for member in self._stop_watch.over(self._roster):
-                self._bury(member, stopped=True)
+                self._bury(member, Why.STOPPED)
             if self._feeding or self._suspects:  # these are tried in no other place
                 self._give()
 
@@ -278,7 +280,7 @@ class Processes:
             self._bury(member)
         except (wire.BrokenFrame, wire.StructError) as error:
             self.replaced.append(f"{member.worker!r} sent what is no message ({error}) and was ended")
-            self._bury(member, babbled=True)
+            self._bury(member, Why.BABBLED)
 
     def _done(self, member: Member, frame: wire.Frame) -> None:
         batch = member.batches.get(frame.number)
@@ -366,10 +368,8 @@ class Processes:
 
     # -- deaths --------------------------------------------------------------------------------------------------
 
-    def _bury(
-        self, member: Member, babbled: bool = False, late: int | None = None, stopped: bool = False
-    ) -> None:
-        """A worker has ended, or is ended: it ``babbled``, is ``late`` with this word on its board, or was ``stopped``.
+    def _bury(self, member: Member, why: Why = Why.ENDED, word: int = IDLE) -> None:
+        """A worker has ended, or is ended; ``word``: what on its board is over its time.
 
         What it had in hand and cannot be the cause runs elsewhere.
 
@@ -381,19 +381,13 @@ class Processes:
             return
         self._news = True
         running, handling = worker.running(), worker.handling()
-        if babbled or late is not None or stopped:
-            worker.server.kill(worker.token)
-        code = worker.exit_code(LET_GO_S)
-        severed = code is None and not babbled and late is None and not stopped
-        if code is None:
-            worker.server.kill(worker.token)
-            code = worker.exit_code()
-            severed = severed and code == -SIGKILL  # one that was just about to end has a code of its own
-        if late is not None:
-            running = [index for index in running if index == late]
-            handling = [index for index in handling if HANDLING - index == late]
+        code, why = self._end(worker, why)
+        if why is Why.LATE:
+            running = [index for index in running if index == word]
+            handling = [index for index in handling if HANDLING - index == word]
         else:
             running, handling = worker.running(), worker.handling()
+        babbled = why is Why.BABBLED
         if not babbled:
             self._hearing.last_words(worker)
         suspected = suspects(
@@ -412,19 +406,11 @@ class Processes:
             if certain:
                 index, item = apart[0].start, apart[0].items[0]
                 error: Exception
-                if late is not None and self._limit is not None:
+                if why is Why.LATE and self._limit is not None:
                     error = too_long(index, item, self._limit.timeout_s, ended=True)
                 else:
-                    error = died(
-                        index,
-                        item,
-                        code,
-                        running=index in running,
-                        babbled=babbled,
-                        severed=severed,
-                        stopped=stopped,
-                        known=self._health.of_the_dead(worker, code),
-                    )
+                    known = self._health.of_the_dead(worker, code)
+                    error = died(index, item, code, why, running=index in running, known=known)
                 self._hub.put(apart[0], [], error)
             else:
                 self._suspects += apart
@@ -438,6 +424,18 @@ class Processes:
             )
         if self._hub.is_open():
             self._roster.replace()
+
+    def _end(self, worker: Worker, why: Why) -> tuple[int | None, Why]:
+        """End it, unless it has ended by itself: its exit code, and why, which the code may tell better."""
+        code = worker.exit_code(LET_GO_S) if why is Why.ENDED else None
+        if code is not None:
+            return code, why
+        worker.server.kill(worker.token)
+        code = worker.exit_code()
+        # One that was just about to end has a code of its own, or had ended, and only the news of it are late.
+        if why is Why.ENDED and code == -SIGKILL and worker.token in worker.server.killed:
+            why = Why.SEVERED
+        return code, why
 
     # -- the end -------------------------------------------------------------------------------------------------
 

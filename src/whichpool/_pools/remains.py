@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from enum import Enum
 
 from whichpool._worker import wire
 from whichpool._worker.calls import CANNOT_RETURN, short_repr
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     ]  # results, errors by offset, names that were written
 
 __all__ = [
+    "Why",
     "check_sums",
     "died",
     "how_it_ended",
@@ -31,6 +33,16 @@ __all__ = [
     "too_long",
     "unpack_error",
 ]
+
+
+class Why(Enum):
+    """Why a worker is there no more."""
+
+    ENDED = "its socket has closed, because it has ended"
+    SEVERED = "it closed its socket and went on, and was ended"
+    BABBLED = "it sent what is no message, and was ended"
+    LATE = "it was over its time, and was ended"
+    STOPPED = "a signal stopped it, it did not go on, and was ended"
 
 
 # No batch takes so long, seconds: thirty years.
@@ -177,40 +189,22 @@ _LIKELY = {
 }
 
 
+_DID = {
+    Why.BABBLED: "wrote to the socket on which it should answer, and was ended. Something in it writes to file "
+    "descriptors that are not its own.",
+    Why.SEVERED: "closed the socket on which it should answer, and was ended. Something in it closes file descriptors "
+    "that are not its own.",
+    Why.STOPPED: "was stopped by a signal (SIGSTOP), did not go on, and was ended. Something sends it signals.",
+}
+
+
 def died(
-    index: int,
-    item: Any,
-    code: int | None,
-    *,
-    running: bool = True,
-    babbled: bool = False,
-    severed: bool = False,
-    stopped: bool = False,
-    known: str = "",
+    index: int, item: Any, code: int | None, why: Why = Why.ENDED, *, running: bool = True, known: str = ""
 ) -> WorkerDied:
     """The failure of the item that a worker was running, or had otherwise in hand, when it ended."""
     which = f"item {index} ({short_repr(item)})"
-    if babbled:
-        return WorkerDied(
-            f"the worker process that had {which} in hand wrote to the socket on which it should answer, and was "
-            "ended. Something in it writes to file descriptors that are not its own.",
-            index,
-            code,
-        )
-    if severed:
-        return WorkerDied(
-            f"the worker process that had {which} in hand closed the socket on which it should answer, and was ended. "
-            "Something in it closes file descriptors that are not its own.",
-            index,
-            code,
-        )
-    if stopped:
-        return WorkerDied(
-            f"the worker process that had {which} in hand was stopped by a signal (SIGSTOP), did not go on, and was "
-            "ended. Something sends it signals.",
-            index,
-            code,
-        )
+    if why in _DID:
+        return WorkerDied(f"the worker process that had {which} in hand {_DID[why]}", index, code)
     if not running:
         doing = f"while it received or sent back {which}"
         likely = "Unpickling the item, importing what it needs, or pickling its result may be what ends it."

@@ -439,9 +439,13 @@ class Run:
             self.threads.stop(wait=not self.aborted)
             self.threads = None
 
-    def _tidy(self) -> None:
+    def stop_clock(self) -> None:
+        """No time limit is kept any more, and nothing tried again."""
         if self._clock is not None:
             self._clock.stop()
+
+    def _tidy(self) -> None:
+        self.stop_clock()
         if self._kept_random is not None:
             self._kept_random.restore()
         if self._progress is not None:

@@ -206,9 +206,11 @@ class FutureWork(Work):
         self._leave()
 
     def _leave(self) -> None:
-        """Once all is over, callbacks too, the end of the program need not wait for it."""
+        """Once all is over, callbacks too, the end of the program need not wait for it, nor anybody see the time."""
         if self.finished and not self._tellers and not self._settled:
-            _unfinished.pop(self, None)
+            run = _unfinished.pop(self, None)
+            if run is not None:
+                run.stop_clock()
 
     def _sink_nothing(self, batch: Batch, values: list[Any], unrun: int = 0, nodes: Any = None) -> None:
         sink = self.sink

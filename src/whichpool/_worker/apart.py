@@ -3,13 +3,17 @@
 The C pickler asks nobody about these, so they are wrapped before it comes: the top level of a batch, and two levels of
 containers in it (an item's arguments, and what is in one of them). A batch is looked through if its first item is
 large bytes, or the one before held any, or its pickle has turned out large; that one is then made again.
+A function whose pickle is large is looked through by a pickler of its own: it is made once a run.
 """
 
 from __future__ import annotations
 
+import _pickle as pickle
+import copyreg
+import io
 import os
-import pickle
 import sys
+from functools import partial
 
 from .wire import OUT_OF_BAND_BYTES, dumps
 
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["Apart", "Loose"]
+__all__ = ["Apart", "Loose", "Wrapped", "dumps_loosely", "is_large"]
 
 # A container with more elements than this is taken to hold small things. A guess.
 LONG = 64
@@ -120,6 +124,73 @@ class Apart:
 
         looked = [look(item, 2) for item in items]
         return looked if any(new is not old for new, old in zip(looked, items, strict=True)) else items
+
+
+class Wrapped:
+    """What one pickler has in wrappers: what was one object before is one afterwards."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Loose] = {}
+
+    def __call__(self, value: Any) -> Any:
+        """The value, in a wrapper if it is large bytes."""
+        return self._known.setdefault(id(value), Loose(value)) if is_large(value) else value
+
+    def reduction(self, obj: Any) -> Any:
+        """For `reducer_override`: what an object is made of, its large bytes wrapped; ``NotImplemented``: it has none.
+
+        Looked at are the arguments of a `partial` and the attributes of an instance, not what is in them: a container
+        would have to be copied, and may be one that other objects hold too.
+        """
+        kind = type(obj)
+        if isinstance(obj, type) or kind in copyreg.dispatch_table:
+            return NotImplemented
+        if kind is partial:
+            held = [*obj.args, *obj.keywords.values()]
+        else:
+            try:
+                held = [*object.__getattribute__(obj, "__dict__").values()]
+            except AttributeError:
+                return NotImplemented
+        if not any(map(is_large, held)):
+            return NotImplemented
+        reduced = obj.__reduce_ex__(5)
+        if type(reduced) is not tuple or len(reduced) < 3:
+            return reduced
+        state = reduced[2]
+        if kind is partial:
+            fn, args, keywords, attributes = state
+            state = fn, tuple(map(self, args)), {name: self(keywords[name]) for name in keywords}, attributes
+        elif type(state) is dict:
+            state = {name: self(value) for name, value in state.items()}
+        return (*reduced[:2], state, *reduced[3:])
+
+
+def is_large(value: Any) -> bool:
+    """Whether these are bytes that the C pickler would copy, and there are many."""
+    return type(value) in _BYTES and len(value) >= OUT_OF_BAND_BYTES
+
+
+class _Pickler(pickle.Pickler):
+    wrapped: Wrapped
+
+    def reducer_override(self, obj: Any) -> Any:
+        return self.wrapped.reduction(obj)
+
+
+def dumps_loosely(
+    obj: object, protocol: int = 5, buffer_callback: Callable[[Any], Any] | None = None
+) -> bytes:
+    """As `pickle.dumps`, with what `Wrapped` finds out of band.
+
+    Raises:
+        Exception: It cannot be pickled; whatever pickling raised.
+    """
+    with io.BytesIO() as file:
+        pickler = _Pickler(file, protocol, buffer_callback=buffer_callback)
+        pickler.wrapped = Wrapped()
+        pickler.dump(obj)
+        return file.getvalue()
 
 
 # So many bytes at both ends of an array are compared with the file of its name.

@@ -14,20 +14,21 @@ from types import CellType, FunctionType
 
 import cloudpickle
 
-from .apart import Loose
-from .wire import OUT_OF_BAND_BYTES
+from .apart import Wrapped, is_large
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["dumps"]
+__all__ = ["dumps", "dumps_loosely"]
 
 _CACHED = type(functools.cache(abs))
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no type hints
+    wrapped: Wrapped
+
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) is _CACHED and not _found_by_name(obj):
             return _cached, (obj.__wrapped__, obj.cache_parameters(), dict(obj.__dict__))
@@ -36,23 +37,28 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
                 value: Any = obj.cell_contents
             except ValueError:
                 value = None  # not set yet
-            if type(value) in (bytes, bytearray) and len(value) >= OUT_OF_BAND_BYTES:
-                return CellType, (Loose(value),)
+            if is_large(value):
+                return CellType, (self.wrapped(value),)
         reduced = super().reducer_override(obj)
         if type(obj) is FunctionType and reduced is not NotImplemented:
-            _loosen_globals(reduced)
+            _loosen_globals(reduced, self.wrapped)
         return reduced
 
 
-def _loosen_globals(reduced: Any) -> None:
+class _LoosePickler(_Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = super().reducer_override(obj)
+        return self.wrapped.reduction(obj) if reduced is NotImplemented else reduced
+
+
+def _loosen_globals(reduced: Any, wrapped: Wrapped) -> None:
     """Of the globals that a function of the main script names, and that travel with it."""
     try:
         names = reduced[2][1]["__globals__"]
     except (IndexError, KeyError, TypeError):
         return  # another version of cloudpickle: they stay in the pickle
     for name, value in names.items():
-        if type(value) in (bytes, bytearray) and len(value) >= OUT_OF_BAND_BYTES:
-            names[name] = Loose(value)
+        names[name] = wrapped(value)
 
 
 def _found_by_name(obj: Any) -> bool:
@@ -76,6 +82,25 @@ def dumps(obj: object, protocol: int = 5, buffer_callback: Callable[[Any], Any] 
     Raises:
         Exception: It cannot be pickled; whatever pickling raised.
     """
+    return _dumps(_Pickler, obj, protocol, buffer_callback)
+
+
+def dumps_loosely(
+    obj: object, protocol: int = 5, buffer_callback: Callable[[Any], Any] | None = None
+) -> bytes:
+    """As `dumps`, with large bytes in attributes and in arguments of a `partial` out of band as well.
+
+    Raises:
+        Exception: It cannot be pickled; whatever pickling raised.
+    """
+    return _dumps(_LoosePickler, obj, protocol, buffer_callback)
+
+
+def _dumps(
+    kind: type[_Pickler], obj: object, protocol: int, buffer_callback: Callable[[Any], Any] | None
+) -> bytes:
     with io.BytesIO() as file:
-        _Pickler(file, protocol=protocol, buffer_callback=buffer_callback).dump(obj)
+        pickler = kind(file, protocol=protocol, buffer_callback=buffer_callback)
+        pickler.wrapped = Wrapped()
+        pickler.dump(obj)
         return file.getvalue()

@@ -111,6 +111,7 @@ class ForkServer:
         self.proven = False  # a worker of it has been up
         self.pids: dict[int, int] = {}
         self.ended: dict[int, int] = {}
+        self.killed: set[int] = set()  # tokens of those that were ended here, and had not ended by themselves
         self.owner = os.getpid()
         self._reading = threading.Lock()  # runs on several threads ask how their workers ended
 
@@ -178,9 +179,11 @@ class ForkServer:
             self._data = self._data[size:]
             if what == server.BORN:
                 self.pids[token] = value
-            elif what == server.DEAD:
+            elif what in (server.DEAD, server.KILLED):
                 self.pids.pop(token, None)
                 self.ended[token] = value
+                if what == server.KILLED:
+                    self.killed.add(token)
             else:
                 self.ended[token] = 0
         return bool(data)
@@ -193,6 +196,8 @@ class ForkServer:
                     return False
             while len(self.ended) > MOST_ENDED:
                 del self.ended[next(iter(self.ended))]  # nobody ever asked
+            if len(self.killed) > MOST_ENDED:
+                self.killed.clear()
         return True
 
     def close(self, wait: bool = True) -> None:

@@ -6,9 +6,9 @@ into its slot, so that the parent knows which item killed a worker even when not
 
 from __future__ import annotations
 
+import _pickle as pickle
 import errno
 import os
-import pickle
 import sys
 import time
 from _thread import allocate_lock, start_new_thread
@@ -24,8 +24,8 @@ from .watch import Watch, item_changed, item_look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket as socket
     import mmap
-    import socket
     from collections.abc import Callable
     from contextvars import Context
     from typing import Any
@@ -384,7 +384,7 @@ def _limit_native(threads: int) -> None:
 
 def run(sock: socket.socket, board_fd: int) -> None:
     """Be a worker on this socket until it is over; the process should end right after."""
-    import signal
+    import _signal as signal  # type: ignore[import-not-found]  # typeshed has `signal` only
 
     # Ctrl-C reaches the whole process group; what it means is the parent's to say. A handler that does nothing, not
     # SIG_IGN, because programs that the caller's function starts would inherit that.

@@ -6,9 +6,9 @@ Each is changed in one place: `logging` where a record goes to the handlers, `wa
 
 from __future__ import annotations
 
+import _pickle as pickle
 import builtins
 import os
-import pickle
 import sys
 import warnings
 

@@ -5,14 +5,17 @@
 
 It is clean because it never ran the caller's code: no threads, no locks held, no half-written buffers to inherit.
 When the control socket closes, for whatever reason, the parent is gone, and so are all workers a moment later.
+
+The first worker cannot be there before all that is imported here has been. So here, and in all that this imports, the
+C modules behind `pickle`, `signal` and `socket` stand in for these, which bring `enum` and `re` along.
 """
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # typeshed has `signal` only
+import _socket as socket
 import gc
 import os
-import signal
-import socket
 import sys
 from select import POLLIN, poll
 from struct import Struct
@@ -24,7 +27,8 @@ REQUEST = Struct("<BxxxI")
 FORK, KILL, PRELOAD = 1, 2, 3
 # server -> parent: what, token, pid or exit code (minus the signal's number)
 REPORT = Struct("<BxxxIq")
-BORN, DEAD, FAILED = 1, 2, 3
+BORN, DEAD, FAILED, KILLED = 1, 2, 3, 4  # KILLED: dead, because it was asked for while it still ran
+_FD, _FDS = Struct("i"), Struct("2i")
 
 # Workers end by themselves when their sockets close; after this they are killed.
 GRACE_S = 0.1
@@ -46,6 +50,7 @@ def main(fd: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     children: dict[int, int] = {}  # pid -> token
+    killed: set[int] = set()  # tokens
     gc.collect()
     gc.freeze()  # what was loaded so far stays shared between the workers
     asked = False
@@ -58,19 +63,21 @@ def main(fd: int) -> None:
             return
         if woken in readable:
             os.read(woken, 4096)
-            _reap(control, children)
+            _reap(control, children, killed)
         if fd not in readable:
             continue
         try:
-            data, fds, _, _ = socket.recv_fds(control, REQUEST.size, 2)
+            data, fds = _receive(control)
         except ConnectionResetError:
             data, fds = b"", []
         if not data:
             return _end(children)
         what, token = REQUEST.unpack(data)
         if what == KILL:
+            _reap(control, children, killed)  # one that has just ended by itself is told as such
             for pid, its in children.items():
                 if its == token:
+                    killed.add(token)
                     os.kill(pid, signal.SIGKILL)
         elif what == PRELOAD:
             from . import byvalue  # noqa: F401  (so that all workers share it)
@@ -90,6 +97,18 @@ def main(fd: int) -> None:
                 _tell(control, BORN, token, pid)
 
 
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """A request, and the descriptors that came with it."""
+    data, beside, _, _ = control.recvmsg(REQUEST.size, socket.CMSG_SPACE(_FDS.size))
+    fds = [
+        fd
+        for level, kind, body in beside
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        for (fd,) in _FD.iter_unpack(body[: len(body) - len(body) % _FD.size])
+    ]
+    return data, fds
+
+
 def _tell(control: socket.socket, what: int, token: int, value: int) -> None:
     try:
         control.sendall(REPORT.pack(what, token, value))
@@ -97,7 +116,7 @@ def _tell(control: socket.socket, what: int, token: int, value: int) -> None:
         pass  # the parent is gone; the next read says so
 
 
-def _reap(control: socket.socket, children: dict[int, int]) -> None:
+def _reap(control: socket.socket, children: dict[int, int], killed: set[int]) -> None:
     while children:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -107,7 +126,8 @@ def _reap(control: socket.socket, children: dict[int, int]) -> None:
             return
         token = children.pop(pid, None)
         if token is not None:
-            _tell(control, DEAD, token, os.waitstatus_to_exitcode(status))
+            _tell(control, KILLED if token in killed else DEAD, token, os.waitstatus_to_exitcode(status))
+            killed.discard(token)
 
 
 def _end(children: dict[int, int]) -> None:
@@ -143,5 +163,9 @@ def _become_worker(control: socket.socket, wakeup: tuple[int, int], fds: list[in
         import random
 
         random.seed()
-    with sock:
+    try:
         worker.run(sock, board_fd)
+    except BaseException:
+        sock.detach()  # left to the kernel: the parent sees it close once there is an exit code
+        raise
+    sock.close()

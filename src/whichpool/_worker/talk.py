@@ -19,7 +19,7 @@ from . import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import _socket as socket
     from typing import Any
 
 __all__ = ["Outlet", "Pipe", "Stream", "Talk"]

@@ -14,9 +14,9 @@ What `number` and the body mean for each kind stands beside the kind's name belo
 
 from __future__ import annotations
 
+import _pickle as pickle
+import _socket as socket
 import os
-import pickle
-import socket
 from struct import Struct
 from struct import error as StructError
 from sys import byteorder

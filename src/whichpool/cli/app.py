@@ -189,6 +189,17 @@ def app() -> None:
     metavar="N",
     help="How often an item that failed is tried again.",
 )
+@click.option(
+    "--max-worker-memory",
+    metavar="SIZE",
+    help="Replace a worker process that holds more: 500MB, 2GB.",
+)
+@click.option(
+    "--max-items-per-worker",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Replace a worker process that has run so many.",
+)
 def map_command(
     target: str,
     items: str | None,

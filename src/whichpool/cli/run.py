@@ -76,7 +76,7 @@ def map_items(
         fn: The function.
         items: Its arguments, one at a time.
         output: Where results and talk go.
-        options: Passed on: ``plan``, ``limit``, ``on_error``, ``shared``, ``seed``, ``journal``.
+        options: Passed on to it: `whichpool.imap` says what they are.
         stdout: Standard output, for results only.
 
     Raises:
