@@ -260,6 +260,21 @@ def thread_limit(monkeypatch):
     return ThreadLimit(monkeypatch)
 
 
+@pytest.fixture(scope="session")
+def opens_once():
+    """Calls a function, and lets stay what a library opens then for the life of the process."""
+
+    def opens(function):
+        before = _descriptors()
+        function()
+        if _at_start is not None:
+            more = _descriptors()
+            more.subtract(before)
+            _at_start.descriptors.update(+more)
+
+    return opens
+
+
 # --- the session --------------------------------------------------------------------------------------------
 
 _at_start: Leftovers | None = None

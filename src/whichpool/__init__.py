@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Step,
         Verdict,
     )
+    from whichpool.dataset.run import process
     from whichpool.errors import (
         CannotTravel,
         DeadlineExceeded,
@@ -50,6 +51,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "Executor": "_executor",
     "Pool": "_pool",
+    "process": "dataset.run",
     **dict.fromkeys(
         ["Results", "doctor", "explain", "imap", "map", "map_reduce", "salvage"],
         "_api",
@@ -122,6 +124,7 @@ __all__ = [
     "imap",
     "map",
     "map_reduce",
+    "process",
     "salvage",
 ]
 

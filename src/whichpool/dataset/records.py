@@ -56,13 +56,16 @@ class Split:
     row_groups: tuple[int, ...] | None = None
     names: tuple[str, ...] | None = None
     """The header of this file, where it is a CSV file."""
-    part: str = ""
-    """Which half of a half it is, where its worker died of memory: ``"01"`` is the second half of the first."""
+    pieces: int = 1
+    """In how many pieces its worker reads it, one after the other; more where a worker has died of memory."""
 
     @property
     def key(self) -> str:
-        """Names it among the splits of a run; sorts as the input does."""
-        return f"{self.index:06d}" + (f"-{self.part}" if self.part else "")
+        """Names it, and what it reads; sorts as the input does. Another file, or another cut, has another key."""
+        from hashlib import blake2b
+
+        what = repr((self.sources, self.offset, self.length, self.row_groups, self.names))
+        return f"{self.index:06d}-{blake2b(what.encode(), digest_size=8).hexdigest()}"
 
     def __str__(self) -> str:
         first = self.sources[0].path if self.sources else "nothing"
@@ -114,7 +117,6 @@ class Receipt:
     rows_in: int
     rows_out: int
     rejected: int
-    bytes_in: int
     part: str | None = None
     """The name of the file with its output, among the parts; ``None``: it has none."""
     part_bytes: int = 0

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from whichpool.dataset.records import Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Scan", "compose", "header_end", "is_splittable", "scan"]
+__all__ = ["Scan", "compose", "header_end", "is_splittable", "last_record", "records", "scan"]
 
 # The states of csv.reader between two bytes. START_RECORD and EAT_CRNL are told apart by whether a \n may still follow;
 # AFTER_ESCAPED_CRNL behaves as IN_FIELD.
@@ -35,6 +35,10 @@ CR, LF, SPACE = 13, 10, 32
 # Scans from different states that still disagree after so many records are each run to the end. In real files they
 # agree after one or two. A guess.
 MOST_RECORDS_APART = 64
+
+# Bytes that are scanned at once where a stream is cut. A guess: small beside a piece of the stream, large beside a
+# record.
+STEP_BYTES = 1 << 18
 
 # Encodings in which a byte below 128 is always that character, and each special character is one byte. In others
 # (UTF-16, Shift JIS) a byte that looks like a quote may be half of something else.
@@ -305,3 +309,24 @@ def header_end(data: bytes, dialect: Dialect, encoding: str = "utf-8") -> int | 
     if not data:
         return None
     return _next_record(data, 0, _automaton(dialect, encoding))[0]
+
+
+def records(data: bytes, dialect: Dialect, encoding: str = "utf-8") -> Iterator[tuple[int, int]]:
+    """Where each record of some whole records begins and ends, blank lines included."""
+    auto, at = _automaton(dialect, encoding), 0
+    while at < len(data):
+        after, _ = _next_record(data, at, auto)
+        yield at, len(data) if after is None else after
+        if after is None:
+            return
+        at = after
+
+
+def last_record(data: bytes, dialect: Dialect, encoding: str = "utf-8") -> int:
+    """Where the last record begins that begins in ``data``, which begins with one."""
+    starts = list(range(0, len(data), STEP_BYTES))
+    cuts, _ = compose([scan(data[at : at + STEP_BYTES], dialect, encoding) for at in starts], starts)
+    auto, last = _automaton(dialect, encoding), cuts[-1] if cuts else 0
+    while last < len(data) and (after := _next_record(data, last, auto)[0]) is not None:
+        last = after
+    return last
