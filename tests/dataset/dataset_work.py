@@ -84,3 +84,46 @@ class Model:
 
     def __call__(self, row: dict) -> dict:
         return {"x": int(row["x"]) * self.factor, "made": type(self).made}
+
+
+SEEN = 0
+
+
+def counting(rows: list[dict]) -> list[dict]:
+    global SEEN
+    SEEN += len(rows)
+    return [{"seen": SEEN}]
+
+
+def changing(rows: list[dict]) -> list[dict]:
+    for row in rows:
+        row["x"] = "0"
+    return rows
+
+
+def killed_by_memory(rows: list[dict]) -> list[dict]:
+    """Stands for a function whose worker the kernel ends where it is given more than 40 rows."""
+    import os
+    import signal
+
+    if len(rows) > 40:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rows
+
+
+def no_memory(rows: list[dict]) -> list[dict]:
+    raise MemoryError
+
+
+def stops_at(row: dict) -> dict:
+    """Ends the whole run, as `kill -9` would, when the file that the environment names is there."""
+    import os
+    import signal
+
+    mark = os.environ.get("DATASET_TEST_KILL")
+    if mark and row["x"] == "400" and Path(mark).exists():
+        os.kill(int(os.environ["DATASET_TEST_PID"]), signal.SIGKILL)
+    if trace := os.environ.get("DATASET_TEST_TRACE"):
+        with open(trace, "a", encoding="utf-8") as file:
+            file.write(row["x"] + "\n")
+    return row

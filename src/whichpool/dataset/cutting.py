@@ -243,7 +243,7 @@ def _common(kinds: list[Any]) -> Any:
     """The type that all the samples' values can have."""
     types = pyarrow("types")
     kinds = [kind for kind in kinds if not types.is_null(kind)]
-    if not kinds:
+    if not kinds or any(types.is_binary(kind) for kind in kinds):  # binary: bytes that are no UTF-8
         return pyarrow().string()
     if all(kind == kinds[0] for kind in kinds):
         return kinds[0]

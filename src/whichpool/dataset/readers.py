@@ -256,21 +256,28 @@ def _typed(
         schema = arrow.schema([schema.field(name) for name in reading.columns])
     make = _cast_strings if kind == "csv" else _from_objects
     for batch in _batches(rows, chunk, reading):
-        try:
-            yield Batch(make(batch.records, schema), batch.numbers, chunk)
-            continue
-        except (arrow.ArrowException, ValueError, TypeError):
-            pass
-        good: list[int] = []
-        for place, record in enumerate(batch.records):
-            try:
-                make([record], schema)
-                good.append(place)
-            except (arrow.ArrowException, ValueError, TypeError) as error:
-                rejects.add(BadInput(str(error)), batch.numbers[place], chunk)
+        bad = dict(_misfits(batch.records, 0, len(batch.records), lambda some: make(some, schema)))
+        for place, error in bad.items():
+            rejects.add(BadInput(str(error)), batch.numbers[place], chunk)
+        good = [place for place in range(len(batch.records)) if place not in bad]
         if good:
             records = make([batch.records[place] for place in good], schema)
             yield Batch(records, [batch.numbers[place] for place in good], chunk)
+
+
+def _misfits(
+    rows: list[Any], begin: int, end: int, make: Callable[[list[Any]], Any]
+) -> Iterator[tuple[int, Exception]]:
+    """The places of the rows that have not the types of their columns, found by halving what fails."""
+    try:
+        make(rows[begin:end])
+    except (pyarrow().ArrowException, ValueError, TypeError) as error:
+        if end - begin == 1:
+            yield begin, error
+            return
+        middle = (begin + end) // 2
+        yield from _misfits(rows, begin, middle, make)
+        yield from _misfits(rows, middle, end, make)
 
 
 def _cast_strings(rows: list[dict[str, str]], schema: Any) -> Any:

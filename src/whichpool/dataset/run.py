@@ -14,6 +14,7 @@ from whichpool.dataset.code import code_of
 from whichpool.dataset.cutting import cut, usual_split_bytes
 from whichpool.dataset.failures import BadOutput, SplitDied
 from whichpool.dataset.formats import format_for
+from whichpool.dataset.guard import plan_for
 from whichpool.dataset.journal import Done, Journal
 from whichpool.dataset.merging import into_file, into_folder
 from whichpool.dataset.records import Dialect, ProcessReport, Reading, Receipt, Source, Split
@@ -107,10 +108,12 @@ def process(
         PlanError: An option that cannot be.
         MissingExtra: pyarrow is needed, and not installed.
         whichpool.dataset.failures.DatasetError: What is wrong with the input or the output; each says what to do.
+        SharedWrite: A concurrent plan was asked for, and ``fn`` writes what other calls can see.
         BaseException: What ``fn`` raised, with the place in the input as a note.
     """
     begun = time.perf_counter()
     job = _Job(fn, output, combine, bad, max_bad, quarantine, output_format, engine)
+    job.engine, kept_in_line = plan_for(fn, engine)
     chosen = format_for(fn, batch, None)
     sources, folders = resolve(
         source, format, whole_files=chosen in ("path",) or (chosen == "bytes" and not format)
@@ -175,7 +178,7 @@ def process(
         resumed,
         time.perf_counter() - begun,
         aside,
-        tuple(notes),
+        (*kept_in_line, *notes),
         run,
     )
 
@@ -231,7 +234,7 @@ class _Job:
         self.in_folder = self.output is not None and self.kind is None
         self.header = False
         self._output_format = output_format
-        self._engine = engine
+        self.engine = engine
         self._aside = os.fspath(quarantine) if quarantine is not None else None
         if self.bad == "quarantine" and self._aside is None:
             if self.output is None:
@@ -290,7 +293,7 @@ class _Job:
         combine = Combine(self.combine) if self.combine is not None else None
         task = Task(self.fn, reading, self.bad, uuid4().hex, folder, kind, self.header, combine)
         have = kept.done(splits) if kept is not None else {}
-        options = {**self._engine, "progress": progress}
+        options = {**self.engine, "progress": progress}
         if combine is not None:
             done, run = self._reduced(task, combine, splits, options)
             value = None if done is None or _no_value(done) else done.value
