@@ -352,3 +352,21 @@ def test_a_column_that_is_null_in_one_part_has_the_type_of_the_others(csv_file, 
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.schema.types == [pa.float64()]
     assert table.column("x").null_count == 250
+
+
+def test_why_rerun_runs_nothing_and_says_what_has_changed(csv_file, tmp_path):
+    out = tmp_path / "out.jsonl"
+    begun(csv_file, out)
+    again = {"batch": "dict", "bad": "skip", "split_bytes": 1000, "plan": "loop", "why_rerun": True}
+    report = whichpool.process(csv_file, failing_once(work.picky), out, **again)
+    assert report.resumed > 0
+    assert report.notes[0] == (
+        f"{report.resumed} of {report.splits} splits have been done, and {report.splits - report.resumed} would run"
+    )
+    other = whichpool.process(csv_file, work.picky, out, **again)
+    assert other.resumed == 0
+    assert any("code gone" in note for note in other.notes)
+    assert "refused as it is" in other.notes[-1]
+    assert not out.exists()
+    with pytest.raises(whichpool.PlanError, match="why_rerun"):
+        whichpool.process(csv_file, work.count, combine=work.add, why_rerun=True)

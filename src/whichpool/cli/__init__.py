@@ -1,4 +1,4 @@
-"""The command line: ``whichpool map``, ``explain``, ``doctor`` and ``demo``.
+"""The command line: ``whichpool map``, ``process``, ``explain``, ``doctor`` and ``demo``.
 
 Worker processes import this package to find the demo's functions, so it stays as good as empty.
 """

@@ -73,6 +73,7 @@ class Journal:
         self.folder = folder
         self.changes: list[str] = []
         self.fresh = True
+        self._now: dict[str, dict[str, str]] = {}
         self._lock = self._locked()
 
     def _locked(self) -> int:
@@ -108,6 +109,26 @@ class Journal:
         Raises:
             RunChanged: The code or the parameters are not the same, and ``restart`` was not asked for.
         """
+        refused = self.compare(code, parameters, files)
+        if refused and not restart:
+            raise RunChanged(
+                f"an earlier run at this output was not finished, and is not this one ({'; '.join(refused[:5])}): "
+                f"restart to drop what it has done (restart=True, --restart), or remove {self.folder}"
+            )
+        if restart or self.fresh:
+            for name in ("parts", "done", "files"):
+                shutil.rmtree(Path(self.folder, name), ignore_errors=True)
+        for name in ("parts", "done"):
+            os.makedirs(Path(self.folder, name), exist_ok=True)
+        Path(self.folder, "run.tmp").write_text(json.dumps(self._now, indent=1, ensure_ascii=False), "utf-8")
+        os.replace(Path(self.folder, "run.tmp"), Path(self.folder, "run.json"))
+
+    def compare(self, code: dict[str, str], parameters: dict[str, str], files: dict[str, str]) -> list[str]:
+        """Note what is not as it was, in `changes`; changes nothing.
+
+        Returns:
+            The changes for which what is there cannot be taken up: all but those of files.
+        """
         place = Path(self.folder, "run.json")
         now = {
             "code": {"Python": f"{sys.version_info[0]}.{sys.version_info[1]}", **code},
@@ -125,32 +146,25 @@ class Journal:
                 for kind, one in (("code", "code"), ("parameter", "parameters"), ("file", "files"))
                 for how, name in _differences(before.get(one, {}), now[one])
             ]
-            refused = [change for change in self.changes if not change.startswith("file ")]
-            if refused and not restart:
-                raise RunChanged(
-                    f"an earlier run at this output was not finished, and is not this one ({'; '.join(refused[:5])}): "
-                    f"restart to drop what it has done (restart=True, --restart), or remove {self.folder}"
-                )
-        if restart or before is None:
-            for name in ("parts", "done", "files"):
-                shutil.rmtree(Path(self.folder, name), ignore_errors=True)
-        for name in ("parts", "done"):
-            os.makedirs(Path(self.folder, name), exist_ok=True)
-        Path(self.folder, "run.tmp").write_text(json.dumps(now, indent=1, ensure_ascii=False), "utf-8")
-        os.replace(Path(self.folder, "run.tmp"), place)
+        self._now = now
+        return [change for change in self.changes if not change.startswith("file ")]
 
     def done(self, splits: list[Split]) -> dict[str, Done]:
         """The receipts of those splits that have been done; what no split owns is removed."""
+        found = self.look(splits)
         keys = {split.key for split in splits}
         for name in os.listdir(Path(self.folder, "done")):
             if name not in keys:
                 os.remove(Path(self.folder, "done", name))
-        found = {key: done for key in keys if (done := load(self.folder, key)) is not None}
         kept = {done.receipt.part for done in found.values()}
         for name in os.listdir(Path(self.folder, "parts")):
             if name not in kept:
                 os.remove(Path(self.folder, "parts", name))
         return found
+
+    def look(self, splits: list[Split]) -> dict[str, Done]:
+        """As `done`, and nothing is removed."""
+        return {split.key: done for split in splits if (done := load(self.folder, split.key)) is not None}
 
     @property
     def has_any(self) -> bool:

@@ -58,6 +58,7 @@ def process(
     output_format: str | None = None,
     journal: str | os.PathLike[str] | None = None,
     restart: bool = False,
+    why_rerun: bool = False,
     progress: Any = False,
     **engine: Any,
 ) -> ProcessReport:
@@ -97,6 +98,7 @@ def process(
         journal: The folder that finished splits are kept in until all is done; ``None``, the default: one beside the
             output, and none without an output.
         restart: Drop what an earlier run has done, instead of going on from it.
+        why_rerun: Run nothing: say in the notes of the report how much an earlier run has done, and what has changed.
         progress: As for `whichpool.map`, in splits.
         **engine: ``plan``, ``limit``, ``shared``, ``seed``, ``retries``, ``deadline``, ``timeout`` and
             ``max_worker_memory``, as for `whichpool.map`.
@@ -139,6 +141,8 @@ def process(
         raise whichpool.PlanError(f"split_bytes must be at least 1, not {length}")
     plan: dict[str, Any] = {name: engine[name] for name in ("plan", "limit") if name in engine}
     kept = job.open(journal)
+    if kept is None and why_rerun:
+        raise whichpool.PlanError("why_rerun= is about a run with an output or a journal")
     finished = False
     try:
         splits, reading, notes = cut(
@@ -156,6 +160,8 @@ def process(
             code = code_of(fn) | (
                 {f"combine: {k}": v for k, v in code_of(combine).items()} if combine else {}
             )
+            if why_rerun:
+                return _why(splits, kept, kept.compare(code, parameters, files))
             kept.begin(code, parameters, files, restart)
             notes += [f"since the earlier run: {change}" for change in kept.changes]
         results, run, resumed, value = job.run(splits, reading, kept, progress)
@@ -181,6 +187,19 @@ def process(
         (*kept_in_line, *notes),
         run,
     )
+
+
+def _why(splits: list[Split], kept: Journal, refused: list[str]) -> ProcessReport:
+    """What would run, and why."""
+    done = 0 if refused else len(kept.look(splits))
+    if kept.fresh:
+        notes = ["no earlier run at this output was left unfinished: all would run"]
+    else:
+        notes = [f"{done} of {len(splits)} splits have been done, and {len(splits) - done} would run"]
+        notes += [f"since the earlier run: {change}" for change in kept.changes]
+        if refused:
+            notes.append("refused as it is: restart drops what has been done")
+    return ProcessReport(None, None, 0, 0, 0, 0, len(splits), done, 0.0, None, tuple(notes))
 
 
 def _dialect(given: Dialect | Mapping[str, Any] | None, sources: list[Source]) -> Dialect:
