@@ -275,6 +275,24 @@ def opens_once():
     return opens
 
 
+@pytest.fixture(scope="session")
+def pyarrow_is_at_work(opens_once):
+    """Its threads, and the pipe by which it hears of signals, are there from its first reading on."""
+
+    def first_reading():
+        import io
+
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+
+        csv.read_csv(pa.py_buffer(b"a\n1\n"))
+        file = io.BytesIO()
+        parquet.write_table(pa.table({"a": [1]}), file)
+        parquet.ParquetFile(pa.py_buffer(file.getvalue())).read()
+
+    opens_once(first_reading)
+
+
 # --- the session --------------------------------------------------------------------------------------------
 
 _at_start: Leftovers | None = None

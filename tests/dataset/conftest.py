@@ -8,20 +8,9 @@ import io
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
-def pyarrow_is_at_work(opens_once):
-    """Its threads, and the pipe by which it hears of signals, are there from its first reading on."""
-
-    def first_reading():
-        import pyarrow as pa
-        from pyarrow import csv, parquet
-
-        csv.read_csv(pa.py_buffer(b"a\n1\n"))
-        file = io.BytesIO()
-        parquet.write_table(pa.table({"a": [1]}), file)
-        parquet.ParquetFile(pa.py_buffer(file.getvalue())).read()
-
-    opens_once(first_reading)
+@pytest.fixture(scope="module", autouse=True)
+def reading_is_warm(pyarrow_is_at_work):
+    """What pyarrow opens at its first reading is not left behind by a test."""
 
 
 def rows_of(count: int) -> list[dict[str, str]]:

@@ -123,6 +123,7 @@ def stops_at(row: dict) -> dict:
     mark = os.environ.get("DATASET_TEST_KILL")
     if mark and row["x"] == "400" and Path(mark).exists():
         os.kill(int(os.environ["DATASET_TEST_PID"]), signal.SIGKILL)
+        os._exit(1)
     if trace := os.environ.get("DATASET_TEST_TRACE"):
         with open(trace, "a", encoding="utf-8") as file:
             file.write(row["x"] + "\n")

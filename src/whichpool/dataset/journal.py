@@ -18,6 +18,7 @@ import os
 import pickle
 import shutil
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from whichpool.dataset.failures import OutputBusy, RunChanged
 if TYPE_CHECKING:
     from whichpool.dataset.records import Split
 
-__all__ = ["Done", "Journal", "load", "store"]
+__all__ = ["Done", "Journal", "load", "store", "temporary_name"]
 
 
 @dataclass(slots=True)
@@ -39,12 +40,23 @@ class Done:
     bad: tuple[Any, ...] = ()
 
 
+def temporary_name(place: str) -> str:
+    """Beside it, and nobody else's: a worker whose run was killed may write for a moment after the next one has begun."""
+    return f"{place}.{os.getpid()}-{threading.get_ident()}.tmp"
+
+
 def store(folder: str, key: str, done: Done) -> None:
     """Write the receipt of a split, in one go."""
     place = os.path.join(folder, "done", key)
-    with open(place + ".tmp", "wb") as file:
-        pickle.dump(done, file, protocol=5)
-    os.replace(place + ".tmp", place)
+    temporary = temporary_name(place)
+    try:
+        with open(temporary, "wb") as file:
+            pickle.dump(done, file, protocol=5)
+        os.replace(temporary, place)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
 
 
 def load(folder: str, key: str) -> Done | None:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from whichpool.dataset.failures import BadOutput, SchemaDrift
+from whichpool.dataset.journal import temporary_name
 from whichpool.dataset.sources import pyarrow
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class PartWriter:
         self.rows = 0
         self.name = f"{key}.{ {'text': 'txt'}.get(kind, kind) }"
         self._place = os.path.join(folder, "parts", self.name)
+        self._temporary = temporary_name(self._place)
         self._kind = kind
         self._header = header
         self._held: list[Any] = []
@@ -103,8 +105,8 @@ class PartWriter:
             return None, 0, None
         self._file.close()
         self._file = None
-        size = os.path.getsize(self._place + ".tmp")
-        os.replace(self._place + ".tmp", self._place)
+        size = os.path.getsize(self._temporary)
+        os.replace(self._temporary, self._place)
         schema = schema_text(self._schema) if self._schema is not None else None
         if self._columns is not None:
             schema = "\n".join(self._columns)
@@ -120,13 +122,13 @@ class PartWriter:
                     pass  # the disk is full, say: that is what the split failed of
         self._writer = self._file = None
         try:
-            os.remove(self._place + ".tmp")
+            os.remove(self._temporary)
         except FileNotFoundError:
             pass
 
     def _open(self) -> BinaryIO:
         if self._file is None:
-            self._file = open(self._place + ".tmp", "wb")  # noqa: SIM115  # closed by `close` and `drop`
+            self._file = open(self._temporary, "wb")  # noqa: SIM115  # closed by `close` and `drop`
         return self._file
 
     # --- Parquet and Arrow ---
@@ -334,7 +336,7 @@ class FolderWriter:
             )
         place = Path(self._folder, *inner.parts)
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(place.name + ".tmp")
+        temporary = Path(temporary_name(str(place)))
         try:
             temporary.write_bytes(data)
             os.replace(temporary, place)
