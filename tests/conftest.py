@@ -302,6 +302,39 @@ def thread_limit(monkeypatch):
     return ThreadLimit(monkeypatch)
 
 
+@pytest.fixture(scope="session")
+def opens_once():
+    """Calls a function, and lets stay what a library opens then for the life of the process."""
+
+    def opens(function):
+        before = _descriptors()
+        function()
+        if _at_start is not None:
+            more = _descriptors()
+            more.subtract(before)
+            _at_start.descriptors.update(+more)
+
+    return opens
+
+
+@pytest.fixture(scope="session")
+def pyarrow_is_at_work(opens_once):
+    """Its threads, and the pipe by which it hears of signals, are there from its first reading on."""
+
+    def first_reading():
+        import io
+
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+
+        csv.read_csv(pa.py_buffer(b"a\n1\n"))
+        file = io.BytesIO()
+        parquet.write_table(pa.table({"a": [1]}), file)
+        parquet.ParquetFile(pa.py_buffer(file.getvalue())).read()
+
+    opens_once(first_reading)
+
+
 # --- the session --------------------------------------------------------------------------------------------
 
 _at_start: Leftovers | None = None

@@ -17,6 +17,11 @@ PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+@pytest.fixture(scope="module", autouse=True)
+def reading_is_warm(pyarrow_is_at_work):
+    """What pyarrow opens at its first reading is not left behind by the page about datasets."""
+
+
 def module_names() -> list[str]:
     found = ["whichpool"]
     found += [m.name for m in pkgutil.walk_packages(whichpool.__path__, "whichpool.")]

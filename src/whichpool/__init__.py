@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Verdict,
     )
     from whichpool.downloads.run import download, idownload
+    from whichpool.dataset.run import process
     from whichpool.errors import (
         CannotTravel,
         DeadlineExceeded,
@@ -55,6 +56,7 @@ _WHERE = {
     "Pool": "_pool",
     "download": "downloads.run",
     "idownload": "downloads.run",
+    "process": "dataset.run",
     **dict.fromkeys(
         ["Results", "doctor", "explain", "imap", "map", "map_reduce", "salvage"],
         "_api",
@@ -133,6 +135,7 @@ __all__ = [
     "imap",
     "map",
     "map_reduce",
+    "process",
     "salvage",
 ]
 

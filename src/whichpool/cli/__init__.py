@@ -1,4 +1,4 @@
-"""The command line: ``whichpool map``, ``explain``, ``get``, ``doctor`` and ``demo``.
+"""The command line: ``whichpool map``, ``get``, ``process``, ``explain``, ``doctor`` and ``demo``.
 
 Worker processes import this package to find the demo's functions, so it stays as good as empty.
 """

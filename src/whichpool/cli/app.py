@@ -234,6 +234,104 @@ def map_command(
         map_items(function, chosen, where, options, stream)
 
 
+def _where(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> list[tuple[str, str, Any]]:
+    from whichpool.cli.process import condition
+
+    try:
+        return [condition(text) for text in value]
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
+    return [name.strip() for name in value.split(",")] if value is not None else None
+
+
+@app.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("target", metavar="MODULE:FUNCTION")
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    metavar="PATH",
+    help="The output: a file, or a folder; with --combine, the value.",
+)
+@click.option("--combine", metavar="MODULE:FUNCTION", help="Make one value of all: combine(earlier, later).")
+@click.option(
+    "--batch", metavar="FORMAT", help="What FUNCTION takes: arrow, pandas, dicts, dict, lines, path, ..."
+)
+@click.option("--format", metavar="FORMAT", help="What the input is: csv, jsonl, text, parquet, file.")
+@click.option("--columns", metavar="A,B", callback=_columns, help="Read only these columns.")
+@click.option("--header", metavar="A,B", callback=_columns, help="The columns of CSV without a header row.")
+@click.option(
+    "--where", metavar="CONDITION", multiple=True, callback=_where, help="Parquet: only rows where it holds."
+)
+@click.option("--delimiter", metavar="CHARACTER", help="CSV: what stands between fields.")
+@click.option("--encoding", default="utf-8", show_default=True, help="Of text.")
+@click.option(
+    "--bad", type=click.Choice(["raise", "skip", "quarantine"]), default="raise", help="Bad records."
+)
+@click.option("--max-bad", metavar="N|SHARE", help="How many records may be bad: 10, or 0.1%.")
+@click.option("--quarantine", metavar="FILE", help="Where bad records go, as JSON lines.")
+@click.option("--unify", is_flag=True, help="Fit parts with different columns to one another.")
+@click.option("--output-format", metavar="FORMAT", help="Of the parts in an output folder.")
+@click.option(
+    "--journal", metavar="FOLDER", help="Where finished splits are kept; by default beside the output."
+)
+@click.option("--restart", is_flag=True, help="Drop what an earlier run has done.")
+@click.option("--why-rerun", is_flag=True, help="Say what would run, and why; run nothing.")
+@click.option("--plan", metavar="PLAN", callback=_plan, default="auto", help="As for map.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Most splits in progress at once.")
+@click.option(
+    "--shared", type=click.Choice(["guard", "ok"]), default="guard", help="ok: allow shared writes."
+)
+@click.option("--seed", type=int, metavar="N", help="Seed random (and NumPy) for each split.")
+@click.option("--no-progress", is_flag=True, help="No progress bar, even on a terminal.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@debug_option
+def process(
+    sources: tuple[str, ...],
+    target: str,
+    path: str | None,
+    combine: str | None,
+    delimiter: str | None,
+    no_progress: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Call FUNCTION with the batches of a dataset, on every core; write an output, or combine one value.
+
+    \b
+    whichpool process 'flights-*.csv' mymodule:clean -o clean.parquet
+    whichpool process flights.parquet mymodule:count --combine mymodule:add
+    whichpool process photos/ mymodule:thumbnail -o thumbs/
+    """
+    from whichpool.cli.output import result_stream
+    from whichpool.cli.process import process_dataset
+    from whichpool.cli.target import load
+
+    if path is None and combine is None:
+        raise Ending(USAGE, "give -o, where the output goes, or --combine, which makes one value")
+    if combine is not None and path is None:
+        output()
+    if delimiter is not None:
+        options["dialect"] = {"delimiter": delimiter.replace("\\t", "\t")}
+    if options["limit"] is None:
+        del options["limit"]
+    with result_stream() as stream:
+        process_dataset(
+            sources,
+            load(target),
+            load(combine) if combine is not None else None,
+            path,
+            quiet=quiet,
+            bar=not no_progress,
+            stdout=stream,
+            options=options,
+        )
+
+
 @app.command()
 @work_options
 @click.option(

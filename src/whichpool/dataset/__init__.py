@@ -1,0 +1,1 @@
+"""Map-reduce over datasets: `whichpool.process`. Its parts are loaded when it is called."""

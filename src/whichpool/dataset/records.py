@@ -1,0 +1,178 @@
+"""What the parts of `whichpool.process` say to one another: frozen, with units in the names."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["BadRecord", "Dialect", "ProcessReport", "Reading", "Receipt", "Source", "Split"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a CSV file is written: what Python's `csv` understands by these names."""
+
+    delimiter: str = ","
+    quotechar: str | None = '"'
+    escapechar: str | None = None
+    doublequote: bool = True
+    skipinitialspace: bool = False
+    strict: bool = False
+    quoting: int = csv.QUOTE_MINIMAL
+
+    def for_csv(self) -> dict[str, Any]:
+        """The keyword arguments of `csv.reader`."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of the input, as it was when it was looked at."""
+
+    path: str
+    format: str
+    """``"csv"``, ``"jsonl"``, ``"text"``, ``"parquet"`` or ``"file"`` (read as a whole)."""
+    size_bytes: int
+    mtime_ns: int
+    compression: str | None = None
+    """``"gz"``, ``"bz2"``, ``"xz"``, ``"zst"``; such a file is read from its beginning, as one split."""
+    name: str = ""
+    """In a folder: the path from there, with ``/``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What one call of the engine works on. This travels, and never rows."""
+
+    index: int
+    """Its place in the order of the input."""
+    sources: tuple[Source, ...]
+    """One file; or several small files of a folder."""
+    offset: int = 0
+    """Bytes."""
+    length: int | None = None
+    """Bytes; ``None``: to the end of the file."""
+    row_groups: tuple[int, ...] | None = None
+    names: tuple[str, ...] | None = None
+    """The header of this file, where it is a CSV file."""
+    pieces: int = 1
+    """In how many pieces its worker reads it, one after the other; more where a worker has died of memory."""
+
+    @property
+    def key(self) -> str:
+        """Names it, and what it reads; sorts as the input does. Another file, or another cut, has another key."""
+        from hashlib import blake2b
+
+        what = repr((self.sources, self.offset, self.length, self.row_groups, self.names))
+        return f"{self.index:06d}-{blake2b(what.encode(), digest_size=8).hexdigest()}"
+
+    def __str__(self) -> str:
+        first = self.sources[0].path if self.sources else "nothing"
+        if len(self.sources) > 1:
+            return f"{first} and {len(self.sources) - 1} more"
+        if self.row_groups is not None:
+            low, high = self.row_groups[0], self.row_groups[-1]
+            return f"{first}, row group {low}" if low == high else f"{first}, row groups {low} to {high}"
+        if self.length is not None:
+            return f"{first}, bytes {self.offset} to {self.offset + self.length}"
+        return first
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How splits become batches."""
+
+    batch: str
+    """One of `whichpool.dataset.formats.BATCHES`."""
+    columns: tuple[str, ...] | None = None
+    where: tuple[tuple[str, str, Any], ...] | None = None
+    """All of these ``(column, operator, value)`` hold."""
+    batch_rows: int = 65_536
+    encoding: str = "utf-8"
+    dialect: Dialect = field(default_factory=Dialect)
+    schema: bytes | None = None
+    """The Arrow schema that CSV and JSON lines are read with, serialized; so that all splits agree."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that could not be read, or for which the function raised."""
+
+    file: str
+    where: str
+    """``"byte"`` or ``"row"``: what ``position`` counts, from 0 (a row: within its file or its split)."""
+    position: int
+    split: str
+    error: str
+    raw: str | None
+    """The record as it stands in the file, cut at 10,000 characters; ``None``: it has no text (Parquet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a split."""
+
+    key: str
+    rows_in: int
+    rows_out: int
+    rejected: int
+    part: str | None = None
+    """The name of the file with its output, among the parts; ``None``: it has none."""
+    part_bytes: int = 0
+    schema: str | None = None
+    """The columns of its output and their types, one to a line."""
+    files: tuple[str, ...] = ()
+    """What it put into an output folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    """What `whichpool.process` did.
+
+    Attributes:
+        value: The combined value; ``None`` without ``combine``.
+        output: Where the output is; ``None`` without one.
+        rows_in: Records read: rows, lines, or files.
+        rows_out: Records written.
+        rejected: Records that were set aside.
+        bytes_in: Bytes of input read, as they lie on the disk.
+        splits: Into how many the input was cut.
+        resumed: How many of these an earlier run had done.
+        wall_s: Seconds it took.
+        quarantine: The file with what was set aside; ``None``: nothing was, or it was skipped.
+        notes: What is worth knowing, a sentence each.
+        run: The engine's own report: the plan, and why; ``None`` where nothing was left to run.
+    """
+
+    value: Any
+    output: str | None
+    rows_in: int
+    rows_out: int
+    rejected: int
+    bytes_in: int
+    splits: int
+    resumed: int
+    wall_s: float
+    quarantine: str | None = None
+    notes: tuple[str, ...] = ()
+    run: Any = None
+
+    def __str__(self) -> str:
+        processed = self.rows_in - self.rejected
+        lines = [
+            f"{self.rows_in:,} records in = {processed:,} processed + {self.rejected:,} rejected"
+            + (f"; {self.rows_out:,} out" if self.output else "")
+        ]
+        megabytes = self.bytes_in / 1e6
+        pace = f", {megabytes / self.wall_s:,.1f} MB/s" if self.wall_s > 0 else ""
+        lines.append(f"{self.splits} splits, {megabytes:,.1f} MB, {self.wall_s:.2f} s{pace}")
+        if self.run is not None:
+            lines.append(f"plan: {self.run.plan}; {self.run.verdict.reason or 'measured'}")
+        if self.resumed:
+            lines.append(f"{self.resumed} splits had been done by an earlier run")
+        if self.output:
+            lines.append(f"output: {self.output}")
+        if self.quarantine:
+            lines.append(f"rejected records: {self.quarantine}")
+        return "\n".join([*lines, *self.notes])

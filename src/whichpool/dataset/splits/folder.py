@@ -1,0 +1,36 @@
+"""A folder of files is cut between files: small ones together, a large one alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from whichpool.dataset.records import Source
+
+__all__ = ["groups_of_files"]
+
+# Files in a split, at the most. Opening one and handling it takes time however small it is, and a run should be able
+# to end its workers together. A guess.
+MOST_FILES = 64
+
+
+def groups_of_files(sources: list[Source], split_bytes: int) -> list[tuple[Source, ...]]:
+    """Neighbouring files, up to so many bytes together.
+
+    >>> from whichpool.dataset.records import Source
+    >>> files = [Source(name, "file", size, 0) for name, size in [("a", 10), ("b", 90), ("c", 5), ("d", 5)]]
+    >>> [[file.path for file in group] for group in groups_of_files(files, 100)]
+    [['a'], ['b'], ['c'], ['d']]
+    """
+    most = max(
+        1, min(MOST_FILES, len(sources) // 16)
+    )  # a few files: one each, so that all the cores have some
+    groups: list[list[Source]] = []
+    filled = 0
+    for source in sources:
+        if not groups or filled + source.size_bytes > split_bytes or len(groups[-1]) >= most:
+            groups.append([])
+            filled = 0
+        groups[-1].append(source)
+        filled += source.size_bytes
+    return [tuple(each) for each in groups]

@@ -1,0 +1,74 @@
+"""Parquet is cut between row groups: several small ones together, a large one alone."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from whichpool.dataset.failures import BadInput
+from whichpool.dataset.sources import pyarrow
+
+if TYPE_CHECKING:
+    from whichpool.dataset.records import Source
+
+__all__ = ["expression", "fragment_of", "groups_of", "open_parquet"]
+
+
+def open_parquet(source: Source) -> Any:
+    """A `pyarrow.parquet.ParquetFile`, which its user closes.
+
+    Raises:
+        BadInput: It is no Parquet file, or its end is missing.
+    """
+    parquet, arrow = pyarrow("parquet"), pyarrow()
+    try:
+        return parquet.ParquetFile(source.path, memory_map=False)
+    except (arrow.ArrowInvalid, arrow.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        with open(source.path, "rb") as file:
+            begins = file.read(4) == b"PAR1"
+        what = (
+            "its end is missing, where a Parquet file says what is in it: it was cut short, or is still being written"
+            if begins
+            else "it is empty"
+            if source.size_bytes == 0
+            else "it is no Parquet file"
+        )
+        raise BadInput(f"{source.path} cannot be read: {what} ({error})") from error
+
+
+def expression(where: tuple[tuple[str, str, Any], ...]) -> Any:
+    """The condition as pyarrow takes it."""
+    return pyarrow("parquet").filters_to_expression(list(where))
+
+
+def fragment_of(source: Source, row_groups: tuple[int, ...] | None = None) -> Any:
+    """The file, or some of its row groups, as something that can be filtered while it is read."""
+    local = pyarrow("fs").LocalFileSystem()
+    made = pyarrow("dataset").ParquetFileFormat()
+    return made.make_fragment(os.path.abspath(source.path), local, row_groups=row_groups)
+
+
+def groups_of(
+    source: Source, split_bytes: int, where: tuple[tuple[str, str, Any], ...] | None
+) -> list[tuple[int, ...]]:
+    """The row groups of each split; those in which ``where`` cannot hold, by their statistics, are in none."""
+    with open_parquet(source) as file:
+        meta = file.metadata
+        sizes = [meta.row_group(index).total_byte_size for index in range(meta.num_row_groups)]
+        rows = [meta.row_group(index).num_rows for index in range(meta.num_row_groups)]
+    wanted = [index for index, count in enumerate(rows) if count]
+    if where:
+        fragment = fragment_of(source)
+        left = fragment.split_by_row_group(expression(where), schema=fragment.physical_schema)
+        wanted = sorted({group.id for each in left for group in each.row_groups} & {*wanted})
+    groups: list[list[int]] = []
+    filled = 0
+    for index in wanted:
+        if not groups or filled + sizes[index] > split_bytes:
+            groups.append([])
+            filled = 0
+        groups[-1].append(index)
+        filled += sizes[index]
+    return [tuple(each) for each in groups]
