@@ -156,7 +156,9 @@ def _header(
         body = data[bom:]
         if header is not None:
             return header, bom, bool(body)
-        rows = csv.reader(io.StringIO(body.decode(encoding, "replace"), newline=""), **dialect.for_csv())
+        # What cannot be decoded after the header is a bad record, and is found where it is read.
+        text = body.decode(encoding, "surrogateescape" if encoding == "utf-8" else "replace")
+        rows = csv.reader(io.StringIO(text, newline=""), **dialect.for_csv())
         if not csv_splits.is_splittable(dialect, encoding):
             # Its records cannot be told by bytes; the whole of it is one chunk, with the header as a record.
             raise BadInput(

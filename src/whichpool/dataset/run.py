@@ -269,7 +269,7 @@ class _Job:
                 )
             self._aside = self.output.rstrip("/") + ".bad.jsonl"
 
-    def check_places(self, sources: list[Source], folders: list[str]) -> None:
+    def check_places(self, sources: list[Source], folders: dict[str, bool]) -> None:
         """Whether the output can be where it is asked to be.
 
         Raises:
@@ -281,10 +281,10 @@ class _Job:
         for source in sources:
             if os.path.realpath(source.path) == place:
                 raise BadOutput(f"the output {self.output} is a file of the input: give another name")
-        for folder in folders:
+        for folder, is_all_input in folders.items():
             inside = os.path.realpath(folder)
             if place == inside or (
-                os.path.isdir(folder) and place.startswith(inside + os.sep) and self.in_folder
+                place.startswith(os.path.join(inside, "")) and (is_all_input or self.in_folder)
             ):
                 raise BadOutput(
                     f"the output {self.output} is inside the input {folder}: the next run would read it"
