@@ -11,7 +11,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from whichpool.dataset.chunks import Chunk, arrow_buffer, chunks
@@ -87,9 +87,10 @@ def _of_chunk(chunk: Chunk, kind: str, split: Split, reading: Reading, rejects: 
         for batch in table.combine_chunks().to_batches(max_chunksize=reading.batch_rows):
             yield Batch(batch, range(first, first + batch.num_rows), chunk)
             first += batch.num_rows
+    elif kind == "csv":
+        yield from _csv_batches(chunk, split, reading, rejects)
     else:
-        rows_of = _csv_rows if kind == "csv" else _json_rows
-        yield from _batches(rows_of(chunk, split, reading, rejects), chunk, reading)
+        yield from _batches(_json_rows(chunk, split, reading, rejects), chunk, reading)
 
 
 def _batches(records: Iterator[tuple[int, Any]], chunk: Chunk, reading: Reading) -> Iterator[Batch]:
@@ -142,22 +143,57 @@ def _json_rows(chunk: Chunk, split: Split, reading: Reading, rejects: Rejects) -
         yield number, row
 
 
-def _csv_rows(
-    chunk: Chunk, split: Split, reading: Reading, rejects: Rejects
-) -> Iterator[tuple[int, dict[str, str]]]:
-    names = split.names or ()
-    checked = False
+def _csv_batches(chunk: Chunk, split: Split, reading: Reading, rejects: Rejects) -> Iterator[Batch]:
+    """Rows by the batch, as long as they are all as they should be; from the first batch on that is not, one by one."""
+    first = 0
     try:
         text = chunk.data.decode(chunk.encoding)
+        rows = csv.reader(io.StringIO(text, newline=""), **reading.dialect.for_csv())
+        names, pick = _picked(split.names or (), reading.columns)
+        width = len(split.names or ())
+        while block := list(islice(rows, reading.batch_rows)):
+            if {*map(len, block)} != {width}:
+                block = [row for row in block if row]  # without blank lines
+                if not {*map(len, block)} <= {width}:
+                    break
+            if pick is not None:
+                records = [dict(zip(names, pick(row), strict=True)) for row in block]
+            else:
+                records = [dict(zip(names, row)) for row in block]  # noqa: B905  # they are as many
+            if records:
+                yield Batch(records, range(first, first + len(records)), chunk)
+            first += len(records)
+        else:
+            return
+    except (UnicodeDecodeError, csv.Error):
+        pass
+    yield from _batches(_csv_rows(chunk, split, reading, rejects, first), chunk, reading)
+
+
+def _picked(
+    names: tuple[str, ...], wanted: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], Callable[[list[str]], Sequence[str]] | None]:
+    """The names of the columns that are wanted, and what picks them from a row; ``None``: all of them."""
+    if wanted is None:
+        return names, None
+    places = [names.index(name) for name in wanted]
+    return wanted, lambda row: [row[place] for place in places]
+
+
+def _csv_rows(
+    chunk: Chunk, split: Split, reading: Reading, rejects: Rejects, first: int = 0
+) -> Iterator[tuple[int, dict[str, str]]]:
+    width = len(split.names or ())
+    names, pick = _picked(split.names or (), reading.columns)
+    try:
+        data = chunk.data[chunk.span(first)[0] :] if first else chunk.data
+    except StopIteration:
+        return
+    try:
+        text, checked = data.decode(chunk.encoding), False
     except UnicodeDecodeError:
-        text, checked = chunk.data.decode(chunk.encoding, "surrogateescape"), True
-    width = len(names)
-    pick: Callable[[list[str]], Any] | None = None
-    wanted = reading.columns
-    if wanted is not None:
-        places = [names.index(name) for name in wanted]
-        pick, names = (itemgetter(*places) if len(places) > 1 else lambda row: [row[places[0]]]), wanted
-    number = -1
+        text, checked = data.decode(chunk.encoding, "surrogateescape"), True
+    number = first - 1
     rows: Iterator[list[str]] = csv.reader(io.StringIO(text, newline=""), **reading.dialect.for_csv())
     while True:
         try:
