@@ -10,13 +10,14 @@ import json
 import lzma
 import os
 
+import numpy as np
 import outside_work as work
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import whichpool
@@ -97,6 +98,48 @@ def test_what_csv_writes_comes_back_whole(tmp_path_factory, table, dialect, size
     assert found == [[("a", a), ("b", b)] for a, b in table]
 
 
+@given(
+    st.lists(
+        st.lists(st.text(alphabet='a",\n\r ;é', max_size=4), min_size=2, max_size=2), min_size=1, max_size=8
+    )
+)
+@example([["a\rb", "c"], ["", ""]])
+@settings(max_examples=40)
+def test_what_is_written_as_csv_is_read_back_by_csv(tmp_path_factory, table):
+    home = tmp_path_factory.getbasetemp()
+    (home / "drawn.csv").write_bytes(work.as_csv([["two\nlines", "b"], *table]))
+    whichpool.process(home / "drawn.csv", work.same, home / "written.csv", plan="loop", split_bytes=10)
+    with open(home / "written.csv", newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["two\nlines", "b"], *table]
+
+
+@pytest.mark.parametrize("name", ["o.parquet", "o.csv", "o.jsonl", "o.arrow"])
+@pytest.mark.parametrize(
+    "columns",
+    [{"a": [1, 2], "b": ["x", "y"]}, {"a": np.arange(1, 3), "b": np.array(["x", "y"])}],
+    ids=["lists", "arrays"],
+)
+def test_a_dictionary_of_columns_is_rows(tmp_path, name, columns):
+    (tmp_path / "n.csv").write_text("x\n1\n")
+    report = whichpool.process(
+        tmp_path / "n.csv", lambda _: columns, tmp_path / name, batch="dicts", plan="loop"
+    )
+    assert report.rows_out == 2
+    assert tables(tmp_path / name).to_pylist() == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+
+
+def tables(out) -> pa.Table:
+    out = str(out)
+    if out.endswith(".csv"):
+        return pa.csv.read_csv(out)
+    if out.endswith(".jsonl"):
+        return pa.Table.from_pylist(work.json_lines(out))
+    if out.endswith(".arrow"):
+        with pa.OSFile(out) as file:
+            return pa.ipc.open_file(file).read_all()
+    return pq.read_table(out)
+
+
 @pytest.mark.parametrize("plan", PLANS, ids=str)
 def test_order_is_kept_on_every_plan(tmp_path, plan):
     path = tmp_path / "n.csv"
@@ -160,17 +203,8 @@ def test_every_kind_of_output_has_the_rows(numbers, tmp_path, name, plan):
     whole = pq.read_table(numbers)
     out = f"{tmp_path}/{name}"
     whichpool.process(numbers, work.batch, out, split_bytes=2000, plan=plan)
-    if name == "o.csv":
-        found = pa.csv.read_csv(out)
-    elif name == "o.jsonl":
-        found = pa.Table.from_pylist(work.json_lines(out))
-    elif name == "o.arrow":
-        with pa.OSFile(out) as file:
-            found = pa.ipc.open_file(file).read_all()
-    else:
-        found = pq.read_table(out)
-        if name == "folder/":
-            assert len(os.listdir(out)) > 5
+    assert name != "folder/" or len(os.listdir(out)) > 5
+    found = tables(out)
     assert found.combine_chunks().equals(whole.combine_chunks())
 
 
