@@ -88,6 +88,7 @@ def test_cut_at_every_size_the_rows_are_those_of_the_whole(content, encoding):
 
 
 @given(contents())
+@example((Dialect(delimiter=" ", quotechar=",", doublequote=False, skipinitialspace=True), "é "))
 @settings(max_examples=100)
 def test_a_scan_is_the_scan_of_its_parts(content):
     """From each state, not only from those that the beginning of a file leads to."""

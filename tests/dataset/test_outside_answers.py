@@ -51,6 +51,10 @@ NASTY = {
     "quotes mean nothing": (b'a,b\n"1,2"\n3,4\n', {"quoting": csv.QUOTE_NONE}),
     "numbers": (b'"a","b"\n1,2\n3,"4"\n', {"quoting": csv.QUOTE_NONNUMERIC}),
     "blanks before quotes": (b'a, b\n1, "2\n2"\n3, 4\n', {"skipinitialspace": True}),
+    "blanks are delimiters and skipped": (
+        b'a b\n1  "2\n3"\n4 "\n"\n "5\n" 6\n',
+        {"delimiter": " ", "skipinitialspace": True},
+    ),
     "tabs": (b'a\tb\n1\t"2\t3\n"\n', {"delimiter": "\t"}),
     "single quotes": (b"a,b\n'1\n1',2\n", {"quotechar": "'"}),
     "quotes are not doubled": (b'a,b\n"1"",2\n3,4\n', {"doublequote": False}),
