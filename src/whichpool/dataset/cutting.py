@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -12,7 +13,7 @@ import whichpool
 from whichpool.dataset.chunks import arrow_buffer, chunks, head, is_cut
 from whichpool.dataset.failures import BadInput
 from whichpool.dataset.formats import ARROW
-from whichpool.dataset.readers import csv_options
+from whichpool.dataset.readers import csv_options, is_decoded
 from whichpool.dataset.records import Dialect, Reading, Source, Split
 from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.splits import csv as csv_splits
@@ -104,12 +105,19 @@ def _lines(source: Source, reading: Reading, split_bytes: int, whole: bool) -> l
     data, _ = head(source, reading, 64)
     if not data:
         return []
+    _check_mark(source, reading, data)
     begin = line_splits.bom_bytes(data, "utf-8" if whole else reading.encoding)
     if whole:
         return [Split(0, (source,), begin)]
     with open(source.path, "rb") as file:
         cuts = line_splits.line_cuts(file, begin, source.size_bytes, split_bytes)
     return _ranges(source, cuts, None)
+
+
+def _check_mark(source: Source, reading: Reading, data: bytes) -> None:
+    """UTF-16 in plain letters is valid UTF-8 after its mark, and every other character would be a zero byte."""
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and is_cut("text", reading):
+        raise BadInput(f"{source.path} begins with the mark of UTF-16: give encoding='utf-16'")
 
 
 def _ranges(source: Source, cuts: list[int], names: tuple[str, ...] | None) -> list[Split]:
@@ -152,11 +160,14 @@ def _header(
     least = 1 << 16
     while True:
         data, all_of_it = head(source, reading, least)
+        _check_mark(source, reading, data)
         bom = line_splits.bom_bytes(data, encoding)
         body = data[bom:]
         if header is not None:
             return header, bom, bool(body)
-        rows = csv.reader(io.StringIO(body.decode(encoding, "replace"), newline=""), **dialect.for_csv())
+        # What cannot be decoded after the header is a bad record, and is found where it is read.
+        text = body.decode(encoding, "surrogateescape")
+        rows = csv.reader(io.StringIO(text, newline=""), **dialect.for_csv())
         if not csv_splits.is_splittable(dialect, encoding):
             # Its records cannot be told by bytes; the whole of it is one chunk, with the header as a record.
             raise BadInput(
@@ -173,6 +184,8 @@ def _header(
         names = tuple(next((row for row in rows if row), []))
     except csv.Error as error:
         raise BadInput(f"{source.path}: its header cannot be read: {error}") from error
+    if not all(map(is_decoded, names)):
+        raise BadInput(f"{source.path}: its header has bytes that are not {encoding}; give encoding=")
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:
         raise BadInput(f"{source.path}: the header has {doubles[0]!r} twice; give header=, a list of names")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from whichpool.dataset.failures import BadOutput, SchemaDrift
 from whichpool.dataset.parquet_merge import NotMergeable, merge
 from whichpool.dataset.sources import pyarrow
-from whichpool.dataset.writers import promoted
+from whichpool.dataset.writers import csv_bytes, promoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +149,7 @@ def _csv(parts: list[str], receipts: list[Receipt], names: list[str], file: Bina
     columns: list[str] = []
     first = None
     for receipt, name in zip(receipts, names, strict=True):
-        own = (receipt.schema or "").split("\n")
+        own = json.loads(receipt.schema or "[]")
         if first is None:
             columns, first = own, name
         elif own != columns:
@@ -161,21 +161,15 @@ def _csv(parts: list[str], receipts: list[Receipt], names: list[str], file: Bina
             columns += [column for column in own if column not in columns]
     if first is None:
         return
-    file.write(_line(columns))
+    file.write(csv_bytes([columns]))
     for part, receipt in zip(parts, receipts, strict=True):
-        own = (receipt.schema or "").split("\n")
+        own = json.loads(receipt.schema or "[]")
         if own == columns:
             _append(part, file)
             continue
         with open(part, encoding="utf-8", newline="") as source:
             for row in csv.DictReader(source, own):
-                file.write(_line([row.get(column, "") for column in columns]))
-
-
-def _line(values: list[str]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue().encode()
+                file.write(csv_bytes([[row.get(column, "") for column in columns]]))
 
 
 def _keep_only(names: set[str], place: str) -> None:
@@ -224,7 +218,8 @@ def into_folder(receipts: list[Receipt], folder: str, kind: str | None, output: 
         first = written[0] if written else None
         for number, each in enumerate(written):
             if first is not None and each.schema != first.schema:
-                differ = sorted({*(each.schema or "").split("\n")} ^ {*(first.schema or "").split("\n")})
+                read = json.loads if kind == "csv" else str.splitlines
+                differ = sorted({*read(each.schema or "[]")} ^ {*read(first.schema or "[]")})
                 raise SchemaDrift(
                     f"the outputs of splits {first.key[:6]} and {each.key[:6]} do not have the same columns: "
                     f"{'; '.join(differ)}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from whichpool.dataset.bad import Rejects
     from whichpool.dataset.records import Reading, Split
 
-__all__ = ["Batch", "read"]
+__all__ = ["Batch", "is_decoded", "read"]
 
 
 @dataclass(slots=True)
@@ -135,9 +135,11 @@ def _json_rows(chunk: Chunk, split: Split, reading: Reading, rejects: Rejects) -
         number += 1
         try:
             row = json.loads(line.decode(chunk.encoding))
+            if not isinstance(row, dict):
+                raise BadInput(f"a row is a JSON object, not a {type(row).__name__}")
             if wanted:
                 row = {name: row.get(name) for name in wanted}
-        except (ValueError, RecursionError, AttributeError) as error:
+        except (ValueError, RecursionError) as error:
             rejects.add(error, number, chunk)
             continue
         yield number, row
@@ -212,13 +214,14 @@ def _csv_rows(
         number += 1
         if len(row) != width:
             rejects.add(BadInput(f"{len(row)} fields where the header has {width}"), number, chunk)
-        elif checked and not all(_is_decoded(field) for field in row):
+        elif checked and not all(is_decoded(field) for field in row):
             rejects.add(BadInput(f"bytes that are not {chunk.encoding}"), number, chunk)
         else:
             yield number, dict(zip(names, pick(row) if pick else row, strict=True))
 
 
-def _is_decoded(text: str) -> bool:
+def is_decoded(text: str) -> bool:
+    """Whether no byte was left over when the text was decoded with ``surrogateescape``."""
     try:
         text.encode()
     except UnicodeEncodeError:

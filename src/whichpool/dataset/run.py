@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import time
 from dataclasses import fields, replace
@@ -96,7 +97,7 @@ def process(
             records are found that it fails for.
         max_bad: How many may be bad: a number, or a share such as ``"0.1%"``; ``None``, the default: any number.
         quarantine: The JSON lines file for bad records; ``None``, the default: the output's name with ``.bad.jsonl``.
-        unify: Parts of the output with different columns are fitted to one another; else they are an error.
+        unify: Parts of an output in one file with different columns are fitted to one another; else they are an error.
         output_format: What the parts in an output folder are: ``"parquet"``, the default, ``"csv"``, ``"jsonl"``,
             ``"arrow"``, ``"text"``.
         journal: The folder that finished splits are kept in until all is done; ``None``, the default: one beside the
@@ -130,6 +131,10 @@ def process(
     if where and sources[0].format != "parquet":
         raise whichpool.PlanError("where= is for Parquet; for other files the function can leave rows out")
     job.check_places(sources, folders)
+    if unify and job.in_folder:
+        raise whichpool.PlanError(
+            "unify=True is for an output in one file; parts in a folder stay as they were written"
+        )
     given = _dialect(dialect, sources)
     reading = Reading(
         chosen,
@@ -139,6 +144,10 @@ def process(
         encoding,
         given,
     )
+    try:
+        codecs.lookup(encoding)
+    except LookupError as error:
+        raise whichpool.PlanError(f"encoding= is not one that Python has: {error}") from error
     if reading.batch_rows < 1:
         raise whichpool.PlanError(f"batch_rows must be at least 1, not {batch_rows}")
     length = usual_split_bytes(sources) if split_bytes is None else split_bytes
@@ -269,7 +278,7 @@ class _Job:
                 )
             self._aside = self.output.rstrip("/") + ".bad.jsonl"
 
-    def check_places(self, sources: list[Source], folders: list[str]) -> None:
+    def check_places(self, sources: list[Source], folders: dict[str, bool]) -> None:
         """Whether the output can be where it is asked to be.
 
         Raises:
@@ -281,10 +290,10 @@ class _Job:
         for source in sources:
             if os.path.realpath(source.path) == place:
                 raise BadOutput(f"the output {self.output} is a file of the input: give another name")
-        for folder in folders:
+        for folder, is_all_input in folders.items():
             inside = os.path.realpath(folder)
             if place == inside or (
-                os.path.isdir(folder) and place.startswith(inside + os.sep) and self.in_folder
+                place.startswith(os.path.join(inside, "")) and (is_all_input or self.in_folder)
             ):
                 raise BadOutput(
                     f"the output {self.output} is inside the input {folder}: the next run would read it"

@@ -52,7 +52,7 @@ def pyarrow(part: str = "") -> ModuleType:
 
 def resolve(
     source: Any, wanted: str | None = None, *, whole_files: bool = False
-) -> tuple[list[Source], list[str]]:
+) -> tuple[list[Source], dict[str, bool]]:
     """The files of the input, in order: a list as it is given; a glob and a folder by their names.
 
     Args:
@@ -61,7 +61,7 @@ def resolve(
         whole_files: The function takes whole files, so the files of a folder are not looked into.
 
     Returns:
-        The files, and the folders that they were found in.
+        The files, and the folders that they were found in: whether all that is in it is input.
 
     Raises:
         BadInput: Nothing is there, or files of several formats.
@@ -69,7 +69,7 @@ def resolve(
     if wanted is not None and wanted not in NAMES:
         raise BadInput(f"format must be one of {', '.join(NAMES)}, not {wanted!r}")
     sources: list[Source] = []
-    folders: list[str] = []
+    folders: dict[str, bool] = {}
     each: Iterable[Any] = source if isinstance(source, (list, tuple)) else [source]
     for one in each:
         sources += _files(one, wanted, whole_files, folders)
@@ -81,7 +81,7 @@ def resolve(
     return sources, folders
 
 
-def _files(one: Any, wanted: str | None, whole_files: bool, folders: list[str]) -> list[Source]:
+def _files(one: Any, wanted: str | None, whole_files: bool, folders: dict[str, bool]) -> list[Source]:
     try:
         path = os.fspath(one)
     except TypeError:
@@ -91,7 +91,7 @@ def _files(one: Any, wanted: str | None, whole_files: bool, folders: list[str]) 
     if "://" in path:
         raise BadInput(f"{path} is not a local file: fetch it first, or mount the store that it is in")
     if os.path.isdir(path):
-        folders.append(path)
+        folders[path] = True
         found = sorted(_walk(path))
         kind = wanted
         if kind is None:
@@ -103,7 +103,8 @@ def _files(one: Any, wanted: str | None, whole_files: bool, folders: list[str]) 
         names = sorted(name for name in glob(path, recursive=True) if os.path.isfile(name))
         if not names:
             raise BadInput(f"no file matches {path!r}")
-        folders += {os.path.dirname(name) or "." for name in names}
+        for name in names:
+            folders.setdefault(os.path.dirname(name) or ".", False)
         return [_source(name, wanted, os.path.basename(name)) for name in names]
     if not os.path.exists(path):
         raise BadInput(f"there is no file {path}")

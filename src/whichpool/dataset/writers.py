@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
-__all__ = ["KINDS", "FolderWriter", "PartWriter", "kind_of", "promoted", "schema_text"]
+__all__ = ["KINDS", "FolderWriter", "PartWriter", "csv_bytes", "kind_of", "promoted", "schema_text"]
 
 KINDS = {
     ".parquet": "parquet",
@@ -109,7 +109,7 @@ class PartWriter:
         os.replace(self._temporary, self._place)
         schema = schema_text(self._schema) if self._schema is not None else None
         if self._columns is not None:
-            schema = "\n".join(self._columns)
+            schema = json.dumps(self._columns)  # a name may have a new line in it
         return self.name, size, schema
 
     def drop(self) -> None:
@@ -157,25 +157,24 @@ class PartWriter:
     # --- text ---
 
     def _add_csv(self, result: Any) -> None:
-        text = io.StringIO(newline="")
         rows = _rows(result)
         if not rows and not _has_columns(result):
             return
         columns = [*rows[0]] if rows else list(result.schema.names)
+        lines: list[list[Any]] = []
         if self._columns is None:
             self._columns = columns
             if self._header:
-                csv.writer(text, lineterminator="\n").writerow(columns)
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+                lines.append(columns)
         for row in rows:
             if row.keys() != {*self._columns}:
                 raise _other_columns(self._columns, [*row])
-        writer.writerows(rows)
-        self._open().write(text.getvalue().encode())
+        lines += [[row[name] for name in self._columns] for row in rows]
+        self._open().write(csv_bytes(lines))
         self.rows += len(rows)
 
     def _add_json(self, result: Any) -> None:
-        values = result if isinstance(result, list) else _rows(result)
+        values = result if isinstance(result, list) else _rows(result)  # a line may be any JSON
         lines = [json.dumps(value, ensure_ascii=False, default=_jsonable) + "\n" for value in values]
         self._open().write("".join(lines).encode())
         self.rows += len(lines)
@@ -210,10 +209,13 @@ def _table(result: Any) -> Any:
     if isinstance(result, arrow.RecordBatch):
         return arrow.Table.from_batches([result])
     if isinstance(result, list):
-        return arrow.Table.from_pylist(result) if result else arrow.table({})
+        rows = _checked(result)
+        for row in rows:
+            if row.keys() != rows[0].keys():  # pyarrow would leave out what the first does not have
+                raise _other_columns([*rows[0]], [*row])
+        return arrow.Table.from_pylist(rows) if rows else arrow.table({})
     if isinstance(result, dict):
-        columns = all(hasattr(value, "__len__") and not isinstance(value, str) for value in result.values())
-        return arrow.table(result) if columns and result else arrow.Table.from_pylist([result])
+        return arrow.table(result) if _are_columns(result) else arrow.Table.from_pylist([result])
     if type(result).__name__ == "DataFrame":
         if type(result).__module__.startswith("polars"):
             return result.to_arrow()
@@ -227,13 +229,38 @@ def _table(result: Any) -> Any:
 def _rows(result: Any) -> list[Any]:
     """As rows."""
     if isinstance(result, list):
-        return result
+        return _checked(result)
     if isinstance(result, dict):
-        columns = [*result.values()]
-        if not columns or not all(hasattr(value, "tolist") for value in columns):
+        if not _are_columns(result):
             return [result]
-        return [dict(zip(result, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [dict(zip(result, row, strict=True)) for row in zip(*result.values(), strict=True)]
     return list(_table(result).to_pylist())
+
+
+def _checked(rows: list[Any]) -> list[Any]:
+    for row in rows:
+        if not isinstance(row, dict):
+            raise TypeError(
+                f"the function returned a list with a {type(row).__name__} in it: a row is a dictionary"
+            )
+    return rows
+
+
+def _are_columns(result: dict[str, Any]) -> bool:
+    """Whether it is a dictionary of columns; else it is one row."""
+    return bool(result) and all(
+        hasattr(value, "__len__") and not isinstance(value, (str, bytes, dict)) for value in result.values()
+    )
+
+
+def csv_bytes(lines: list[list[Any]]) -> bytes:
+    """As CSV. Before CPython 3.13 `csv` leaves a carriage return without quotes, which then ends a record."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    if "\r" in text.getvalue():
+        text = io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(lines)
+    return text.getvalue().encode()
 
 
 def _other_columns(first: list[str], second: list[str]) -> SchemaDrift:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from whichpool import PlanError
 from whichpool.dataset.failures import BadInput
 from whichpool.dataset.sources import pyarrow
 
@@ -39,8 +40,15 @@ def open_parquet(source: Source) -> Any:
 
 
 def expression(where: tuple[tuple[str, str, Any], ...]) -> Any:
-    """The condition as pyarrow takes it."""
-    return pyarrow("parquet").filters_to_expression(list(where))
+    """The condition as pyarrow takes it.
+
+    Raises:
+        PlanError: It has an operator that there is not.
+    """
+    try:
+        return pyarrow("parquet").filters_to_expression(list(where))
+    except (ValueError, TypeError) as error:
+        raise PlanError(f"where is a list of (column, operator, value): {error}") from error
 
 
 def fragment_of(source: Source, row_groups: tuple[int, ...] | None = None) -> Any:
@@ -61,7 +69,11 @@ def groups_of(
     wanted = [index for index, count in enumerate(rows) if count]
     if where:
         fragment = fragment_of(source)
-        left = fragment.split_by_row_group(expression(where), schema=fragment.physical_schema)
+        condition = expression(where)
+        try:
+            left = fragment.split_by_row_group(condition, schema=fragment.physical_schema)
+        except pyarrow().ArrowException as error:
+            raise BadInput(f"{source.path}: where= cannot be asked of its columns: {error}") from error
         wanted = sorted({group.id for each in left for group in each.row_groups} & {*wanted})
     groups: list[list[int]] = []
     filled = 0
