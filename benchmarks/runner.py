@@ -41,8 +41,13 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in path if p)}
 
 
-def run_python(code: str, arguments: Sequence[str], timeout_s: float) -> dict[str, Any]:
-    """Run ``code`` in a fresh interpreter and read the JSON on its last line of output.
+def run_python(
+    code: str,
+    arguments: Sequence[str],
+    timeout_s: float,
+    started: Callable[[int], None] = lambda pid: None,
+) -> dict[str, Any]:
+    """Run ``code`` in a fresh interpreter and read the JSON on its last line of output; ``started`` gets its id.
 
     Output goes through files, not pipes: a worker left behind that holds a pipe open would hold up the
     reader.
@@ -65,6 +70,7 @@ def run_python(code: str, arguments: Sequence[str], timeout_s: float) -> dict[st
             start_new_session=True,
         )
         try:
+            started(process.pid)
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             _kill(process)
