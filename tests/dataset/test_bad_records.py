@@ -66,13 +66,13 @@ def test_bytes_that_cannot_be_decoded(tmp_path, fn):
 
 def test_a_value_that_has_not_the_type_of_its_column(tmp_path):
     path = tmp_path / "in.csv"
-    path.write_text("id,x\n" + "".join(f"a{n},{n}\n" for n in range(40_000)) + "b,soon\nc,7\n")
+    path.write_text("id,x\n" + "".join(f"a{n},{n}\n" for n in range(3000)) + "b,soon\nc,7\n")
     schema = pa.schema([("id", pa.string()), ("x", pa.int64())])
     out = tmp_path / "out.parquet"
     with pytest.raises(BadInput, match="'b,soon'"):
         whichpool.process(path, work.same_batch, out, schema=schema, plan="loop")
     report = whichpool.process(path, work.same_batch, out, schema=schema, bad="skip", plan="loop")
-    assert (report.rows_in, report.rows_out, report.rejected) == (40_002, 40_001, 1)
+    assert (report.rows_in, report.rows_out, report.rejected) == (3002, 3001, 1)
     assert pq.read_table(out).schema.equals(schema)
     assert report.quarantine is None
 

@@ -139,6 +139,24 @@ def test_a_folder_in_and_a_folder_out(tmp_path):
     assert report.rows_in == report.rows_out == 3
 
 
+def test_files_of_an_input_that_is_gone_are_not_in_the_output(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        (tmp_path / "in" / name).write_text(name)
+
+    def stops(content: bytes) -> bytes:
+        if content == b"c":
+            raise KeyboardInterrupt
+        return content
+
+    with pytest.raises(KeyboardInterrupt):
+        whichpool.process(tmp_path / "in", stops, tmp_path / "out", plan="loop")
+    for name in "ac":
+        (tmp_path / "in" / name).unlink()
+    assert whichpool.process(tmp_path / "in", stops, tmp_path / "out", plan="loop").rows_in == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
+
+
 def test_a_table_into_a_folder_of_parts(csv_file, rows, tmp_path):
     whichpool.process(csv_file, work.same_batch, tmp_path / "out", split_bytes=2000, plan="loop")
     assert len(list((tmp_path / "out").iterdir())) > 3

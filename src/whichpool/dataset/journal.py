@@ -41,7 +41,7 @@ class Done:
 
 
 def temporary_name(place: str) -> str:
-    """Beside it, and nobody else's: a worker whose run was killed may write for a moment after the next one has begun."""
+    """Beside it, and nobody else's: a worker whose run was killed may still write when the next run has begun."""
     return f"{place}.{os.getpid()}-{threading.get_ident()}.tmp"
 
 

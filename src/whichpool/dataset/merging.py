@@ -6,9 +6,11 @@ import csv
 import io
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichpool.dataset.failures import BadOutput, SchemaDrift
+from whichpool.dataset.parquet_merge import NotMergeable, merge
 from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.writers import promoted
 
@@ -76,11 +78,37 @@ def _tables(parts: list[str], names: list[str], kind: str, file: BinaryIO, unify
         own = _schema_of(part, kind)
         schema = promoted(schema, own, f"{first} and {name}", unify=unify)
         first = first or name
+    if kind == "parquet" and _merged(parts, schema, file):
+        return
     made: Callable[..., Any] = parquet.ParquetWriter if kind == "parquet" else arrow.ipc.new_file
     with made(file, schema) as writer:
         for part in parts:
             for batch in _batches(part, kind):
                 writer.write_table(_fitted(arrow.Table.from_batches([batch]), schema))
+
+
+def _merged(parts: list[str], schema: Any, file: BinaryIO) -> bool:
+    """Whether the parts could be put together as they are; those with other columns are written anew before."""
+    parquet = pyarrow("parquet")
+    fitted: list[str] = []
+    try:
+        for index, part in enumerate(parts):
+            if not _schema_of(part, "parquet").equals(schema, check_metadata=True):
+                fitted.append(f"{part}.fitted.tmp")
+                with parquet.ParquetWriter(fitted[-1], schema) as writer:
+                    for batch in _batches(part, "parquet"):
+                        writer.write_table(_fitted(pyarrow().Table.from_batches([batch]), schema))
+                parts = [*parts[:index], fitted[-1], *parts[index + 1 :]]
+        if parts:
+            merge(parts, file)
+        return bool(parts)
+    except NotMergeable:
+        file.seek(0)
+        file.truncate()
+        return False
+    finally:
+        for path in fitted:
+            _remove(path)
 
 
 def _schema_of(part: str, kind: str) -> Any:
@@ -150,6 +178,19 @@ def _line(values: list[str]) -> bytes:
     return text.getvalue().encode()
 
 
+def _keep_only(names: set[str], place: str) -> None:
+    """Remove what no split has made: of an earlier run's input, or of a worker that was killed at it."""
+    for folder, inner, files in os.walk(place, topdown=False):
+        for name in files:
+            path = os.path.join(folder, name)
+            if Path(path).relative_to(place).as_posix() not in names:
+                os.remove(path)
+        for name in inner:
+            path = os.path.join(folder, name)
+            if not os.listdir(path):
+                os.rmdir(path)
+
+
 def into_folder(receipts: list[Receipt], folder: str, kind: str | None, output: str, *, unify: bool) -> None:
     """The parts, or the files, as a folder.
 
@@ -175,6 +216,7 @@ def into_folder(receipts: list[Receipt], folder: str, kind: str | None, output: 
                     )
                 seen[name] = receipt.key
         os.makedirs(place, exist_ok=True)
+        _keep_only({*seen}, place)
     else:
         shutil.rmtree(place, ignore_errors=True)
         os.makedirs(place)
