@@ -86,7 +86,7 @@ def show(run: dict[str, Any]) -> None:
 
 
 def _cell(cell: dict[str, Any] | None, mode: str) -> str:
-    if cell is None:
+    if cell is None or not (cell["failure"] or cell["cold_s"]):
         return "-"
     if cell["failure"]:
         return str(cell["failure"]["kind"])
