@@ -152,3 +152,29 @@ def test_files_that_the_function_refuses(tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "c"]
     assert quarantined(tmp_path / "out.bad.jsonl")[0]["file"] == str(tmp_path / "in" / "b")
     assert (report.rows_in, report.rejected) == (3, 1)
+
+
+def test_a_bad_row_far_into_a_split_is_found_where_it_is(tmp_path):
+    """After batches that were as they should be, with blank lines among them."""
+    path = tmp_path / "in.csv"
+    good = b'"a\nb",1\n\n' * 40
+    path.write_bytes(b"id,x\n" + good + b"short\n" + good + b'"open\n' + b"c,2\n")
+    report = whichpool.process(
+        path, work.same, tmp_path / "out.csv", batch_rows=7, columns=["x"], bad="quarantine", plan="loop"
+    )
+    found = quarantined(tmp_path / "out.csv.bad.jsonl")
+    assert [(bad["position"], bad["raw"]) for bad in found] == [
+        (5 + len(good), "short"),
+        (5 + 2 * len(good) + 6, '"open\nc,2'),
+    ]
+    assert (report.rows_in, report.rows_out) == (82, 80)
+    assert (tmp_path / "out.csv").read_bytes() == b"x\n" + b"1\n" * 80
+
+
+def test_a_strict_dialect_refuses_a_record_and_goes_on_with_the_next(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_bytes(b'id,x\na,1\n"b"c,2\nd,3\n')
+    report = whichpool.process(
+        path, work.ids, combine=work.joined, dialect={"strict": True}, bad="skip", batch_rows=1, plan="loop"
+    )
+    assert (report.value, report.rejected) == ("a;d;", 1)

@@ -34,7 +34,8 @@ class Chunk:
         self.data = data
         self.offset = offset
         self.encoding = encoding
-        self._walk = self._spans(kind, reading)
+        # Not of the chunk itself: a cycle would keep the bytes until the collector comes.
+        self._walk = _spans(data, encoding, kind, reading)
         self._known: list[tuple[int, int]] = []
 
     def span(self, number: int) -> tuple[int, int]:
@@ -43,16 +44,14 @@ class Chunk:
             self._known.append(next(self._walk))
         return self._known[number]
 
-    def _spans(self, kind: str, reading: Reading) -> Iterator[tuple[int, int]]:
-        if reading.batch in ("lines", "line"):
-            kind = "text"
-        if kind == "csv":
-            spans = csv_splits.records(self.data, reading.dialect, self.encoding)
-        else:
-            spans = _line_spans(self.data)
-        for begin, end in spans:
-            if kind == "text" or self.data[begin:end].strip(b"\r\n" if kind == "csv" else None):
-                yield begin, end
+
+def _spans(data: bytes, encoding: str, kind: str, reading: Reading) -> Iterator[tuple[int, int]]:
+    if reading.batch in ("lines", "line"):
+        kind = "text"
+    spans = csv_splits.records(data, reading.dialect, encoding) if kind == "csv" else _line_spans(data)
+    for begin, end in spans:
+        if kind == "text" or data[begin:end].strip(b"\r\n" if kind == "csv" else None):
+            yield begin, end
 
 
 def _line_spans(data: bytes) -> Iterator[tuple[int, int]]:

@@ -26,7 +26,7 @@ __all__ = ["Header", "cut", "halves", "usual_split_bytes"]
 # below, starting a split is felt; above, so is the memory that a worker takes for it, which is several times as much.
 SHARES = 64
 LEAST_SPLIT_BYTES = 1 << 20
-MOST_SPLIT_BYTES = 16 << 20
+MOST_SPLIT_BYTES = 4 << 20
 # The columns' types are those of so many places, of so many bytes each. A guess.
 SAMPLES = 8
 SAMPLE_BYTES = 1 << 18

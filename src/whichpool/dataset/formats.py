@@ -14,13 +14,18 @@ from whichpool.dataset.sources import pyarrow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ARROW", "BATCHES", "convert", "format_for"]
+__all__ = ["ARROW", "ARROW_ROWS", "BATCHES", "ROWS", "convert", "format_for"]
 
 BATCHES = ("arrow", "table", "pandas", "polars", "numpy", "dicts", "dict", "lines", "line", "bytes", "path")
 """``dict`` and ``line``: the function is called with each row or line; the others take a batch."""
 
 ARROW = {"arrow", "table", "pandas", "polars", "numpy"}
 """Those that are read by pyarrow, whatever the file is."""
+
+ROWS = {"dict": 1_024, "line": 1_024, "dicts": 8_192, "lines": 8_192}
+"""The most records in a batch of Python objects, which take some ten times the bytes of the file. Guesses."""
+ARROW_ROWS = 65_536
+"""And of pyarrow's, which take about as much as in the file. Its own readers' usual size."""
 
 # By the qualified name of the type, so that nothing is imported to find out.
 _HINTS = {

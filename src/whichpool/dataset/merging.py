@@ -231,10 +231,11 @@ def into_folder(receipts: list[Receipt], folder: str, kind: str | None, output: 
                 )
             suffix = os.path.splitext(each.part or "")[1]
             # A second name for the same bytes: if this is interrupted, the parts are still what the receipts say.
-            os.link(
-                os.path.join(folder, "parts", each.part or ""),
-                os.path.join(place, f"part-{number:05d}{suffix}"),
-            )
+            made, named = os.path.join(folder, "parts", each.part or ""), f"part-{number:05d}{suffix}"
+            try:
+                os.link(made, os.path.join(place, named))
+            except OSError:
+                shutil.copyfile(made, os.path.join(place, named))  # a file system without second names
     output = output.rstrip("/")
     if os.path.isdir(output):
         os.rmdir(output)  # it is empty; `process` has looked

@@ -12,7 +12,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from whichpool.dataset.chunks import Chunk, arrow_buffer, chunks
@@ -81,22 +80,17 @@ def _of_chunk(chunk: Chunk, kind: str, split: Split, reading: Reading, rejects: 
         try:
             table = fast(chunk, split, reading)
         except (arrow.ArrowInvalid, arrow.ArrowTypeError, ValueError):
-            batches = _slowly(chunk, kind, split, reading, rejects)
-            yield from _typed(batches, chunk, kind, reading, rejects)
+            slow = _csv_rows if kind == "csv" else _json_rows
+            yield from _typed(slow(chunk, split, reading, rejects), chunk, kind, reading, rejects)
             return
         first = 0
         for batch in table.combine_chunks().to_batches(max_chunksize=reading.batch_rows):
             yield Batch(batch, range(first, first + batch.num_rows), chunk)
             first += batch.num_rows
+    elif kind == "csv":
+        yield from _csv_batches(chunk, split, reading, rejects)
     else:
-        yield from _slowly(chunk, kind, split, reading, rejects)
-
-
-def _slowly(chunk: Chunk, kind: str, split: Split, reading: Reading, rejects: Rejects) -> Iterator[Batch]:
-    """Batches of dictionaries, read by Python."""
-    if kind == "csv":
-        return _csv_batches(chunk, split, reading, rejects)
-    return _batches(_json_rows(chunk, split, reading, rejects), chunk, reading)
+        yield from _batches(_json_rows(chunk, split, reading, rejects), chunk, reading)
 
 
 def _batches(records: Iterator[tuple[int, Any]], chunk: Chunk, reading: Reading) -> Iterator[Batch]:
@@ -150,63 +144,78 @@ def _json_rows(chunk: Chunk, split: Split, reading: Reading, rejects: Rejects) -
 
 
 def _csv_batches(chunk: Chunk, split: Split, reading: Reading, rejects: Rejects) -> Iterator[Batch]:
-    names = split.names or ()
-    checked = False
+    """Rows by the batch, as long as they are all as they should be; from the first batch on that is not, one by one."""
+    first = 0
     try:
         text = chunk.data.decode(chunk.encoding)
+        rows = csv.reader(io.StringIO(text, newline=""), **reading.dialect.for_csv())
+        names, pick = _picked(split.names or (), reading.columns)
+        width = len(split.names or ())
+        while block := list(islice(rows, reading.batch_rows)):
+            if {*map(len, block)} != {width}:
+                block = [row for row in block if row]  # without blank lines
+                if not {*map(len, block)} <= {width}:
+                    break
+            if pick is not None:
+                records = [dict(zip(names, pick(row), strict=True)) for row in block]
+            else:
+                records = [dict(zip(names, row)) for row in block]  # noqa: B905  # they are as many
+            if records:
+                yield Batch(records, range(first, first + len(records)), chunk)
+            first += len(records)
+        else:
+            return
+    except (UnicodeDecodeError, csv.Error):
+        pass
+    yield from _batches(_csv_rows(chunk, split, reading, rejects, first), chunk, reading)
+
+
+def _picked(
+    names: tuple[str, ...], wanted: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], Callable[[list[str]], Sequence[str]] | None]:
+    """The names of the columns that are wanted, and what picks them from a row; ``None``: all of them."""
+    if wanted is None:
+        return names, None
+    places = [names.index(name) for name in wanted]
+    return wanted, lambda row: [row[place] for place in places]
+
+
+def _csv_rows(
+    chunk: Chunk, split: Split, reading: Reading, rejects: Rejects, first: int = 0
+) -> Iterator[tuple[int, dict[str, str]]]:
+    width = len(split.names or ())
+    names, pick = _picked(split.names or (), reading.columns)
+    try:
+        data = chunk.data[chunk.span(first)[0] :] if first else chunk.data
+    except StopIteration:
+        return
+    try:
+        text, checked = data.decode(chunk.encoding), False
     except UnicodeDecodeError:
-        text, checked = chunk.data.decode(chunk.encoding, "surrogateescape"), True
-    width = len(names)
-    pick: Callable[[list[str]], Any] | None = None
-    wanted = reading.columns
-    if wanted is not None:
-        places = [names.index(name) for name in wanted]
-        pick, names = (itemgetter(*places) if len(places) > 1 else lambda row: [row[places[0]]]), wanted
-    first = 0
+        text, checked = data.decode(chunk.encoding, "surrogateescape"), True
+    number = first - 1
     rows: Iterator[list[str]] = csv.reader(io.StringIO(text, newline=""), **reading.dialect.for_csv())
     while True:
-        failed = None
-        lot: list[list[str]] = []
         try:
-            for row in islice(rows, reading.batch_rows):
-                lot.append(row)
-        except csv.Error as error:
-            failed = error
-        if not lot and failed is None:
+            row = next(rows)
+        except StopIteration:
             return
-        # A lot at a time, and looked at one by one only where something is odd: half the time of a row is in this.
-        numbers: Sequence[int] = range(first, first + len(lot))
-        if checked or {*map(len, lot)} != {width}:
-            lot = [row for row in lot if row]  # without the blank lines
-            numbers = range(first, first + len(lot))
-            first += len(lot)
-            kept = [
-                place
-                for place, row in enumerate(lot)
-                if _is_whole(row, width, checked, numbers[place], chunk, rejects)
-            ]
-            numbers, lot = [numbers[place] for place in kept], [lot[place] for place in kept]
-        else:
-            first += len(lot)
-        if lot:
-            values = map(pick, lot) if pick else lot
-            yield Batch([dict(zip(names, row, strict=False)) for row in values], numbers, chunk)
-        if failed is not None:
-            rejects.add(failed, first, chunk)
+        except csv.Error as error:
+            number += 1
+            rejects.add(error, number, chunk)
             # The reader has lost its place: it begins anew with the next record.
-            rest = chunk.data[chunk.span(first)[1] :].decode(chunk.encoding, "surrogateescape")
+            rest = chunk.data[chunk.span(number)[1] :].decode(chunk.encoding, "surrogateescape")
             rows = csv.reader(io.StringIO(rest, newline=""), **reading.dialect.for_csv())
-            first += 1
-
-
-def _is_whole(row: list[str], width: int, checked: bool, number: int, chunk: Chunk, rejects: Rejects) -> bool:
-    if len(row) != width:
-        rejects.add(BadInput(f"{len(row)} fields where the header has {width}"), number, chunk)
-        return False
-    if checked and not all(map(_is_decoded, row)):
-        rejects.add(BadInput(f"bytes that are not {chunk.encoding}"), number, chunk)
-        return False
-    return True
+            continue
+        if not row:
+            continue  # a blank line
+        number += 1
+        if len(row) != width:
+            rejects.add(BadInput(f"{len(row)} fields where the header has {width}"), number, chunk)
+        elif checked and not all(_is_decoded(field) for field in row):
+            rejects.add(BadInput(f"bytes that are not {chunk.encoding}"), number, chunk)
+        else:
+            yield number, dict(zip(names, pick(row) if pick else row, strict=True))
 
 
 def _is_decoded(text: str) -> bool:
@@ -275,14 +284,14 @@ def _json_table(chunk: Chunk, split: Split, reading: Reading) -> Any:
 
 
 def _typed(
-    batches: Iterator[Batch], chunk: Chunk, kind: str, reading: Reading, rejects: Rejects
+    rows: Iterator[tuple[int, dict[str, Any]]], chunk: Chunk, kind: str, reading: Reading, rejects: Rejects
 ) -> Iterator[Batch]:
     """Record batches from rows; a row with a value that does not have the type of its column is a bad one."""
     arrow, schema = pyarrow(), _schema(reading)
     if reading.columns:
         schema = arrow.schema([schema.field(name) for name in reading.columns])
     make = _cast_strings if kind == "csv" else _from_objects
-    for batch in batches:
+    for batch in _batches(rows, chunk, reading):
         bad = dict(_misfits(batch.records, 0, len(batch.records), lambda some: make(some, schema)))
         for place, error in bad.items():
             rejects.add(BadInput(str(error)), batch.numbers[place], chunk)

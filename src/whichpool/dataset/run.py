@@ -13,7 +13,7 @@ from whichpool.dataset.bad import MODES, Limit, as_lines
 from whichpool.dataset.code import code_of
 from whichpool.dataset.cutting import cut, usual_split_bytes
 from whichpool.dataset.failures import BadOutput, SplitDied
-from whichpool.dataset.formats import format_for
+from whichpool.dataset.formats import ARROW_ROWS, ROWS, format_for
 from whichpool.dataset.guard import plan_for
 from whichpool.dataset.journal import Done, Journal
 from whichpool.dataset.merging import into_file, into_folder
@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["process"]
 
+# Splits in progress for each core, if nobody says how many. Each takes memory, so there are fewer than the engine might
+# want for a function that waits. A guess: what waits for the disk or for a core leaves it to the other.
+SPLITS_A_CORE = 2
+
 # A split whose worker died of memory is read in twice as many pieces, up to so many. A guess: a 64th of a split of
-# 16 MB is 256 KB, and what does not fit then is not the split.
+# 4 MB is 64 KB, and what does not fit then is not the split.
 MOST_PIECES = 64
 SIGKILL = 9
 
@@ -49,7 +53,7 @@ def process(
     encoding: str = "utf-8",
     dialect: Dialect | Mapping[str, Any] | None = None,
     header: Sequence[str] | None = None,
-    batch_rows: int = 65_536,
+    batch_rows: int | None = None,
     split_bytes: int | None = None,
     bad: str = "raise",
     max_bad: int | float | str | None = None,
@@ -85,8 +89,8 @@ def process(
         encoding: Of text.
         dialect: Of CSV, with the names that `csv.reader` takes.
         header: The names of the columns, where CSV has no header row.
-        batch_rows: The most rows in a batch.
-        split_bytes: About how long a split is; ``None``, the default: a 64th of the input, within 1 to 16 MB.
+        batch_rows: The most records in a batch; ``None``, the default: 65,536 of pyarrow's, 8,192 of Python's.
+        split_bytes: About how long a split is; ``None``, the default: a 64th of the input, within 1 to 4 MB.
         bad: ``"raise"``, the default: what cannot be read, or what ``fn`` raises, ends the run. ``"skip"``: goes on
             without that record. ``"quarantine"``: and sets it aside. A batch that fails is tried in halves, until the
             records are found that it fails for.
@@ -101,7 +105,8 @@ def process(
         why_rerun: Run nothing: say in the notes of the report how much an earlier run has done, and what has changed.
         progress: As for `whichpool.map`, in splits.
         **engine: ``plan``, ``limit``, ``shared``, ``seed``, ``retries``, ``deadline``, ``timeout`` and
-            ``max_worker_memory``, as for `whichpool.map`.
+            ``max_worker_memory``, as for `whichpool.map`. ``limit`` is twice the cores by default, except for whole
+            files, since each split in progress takes memory: a function that waits for others may want more.
 
     Returns:
         What was done: ``.value``, ``.rows_in``, ``.rows_out``, ``.rejected``; ``str()`` of it is a summary.
@@ -130,15 +135,17 @@ def process(
         chosen,
         tuple(columns) if columns is not None else None,
         tuple(where) if where else None,
-        batch_rows,
+        ROWS.get(chosen, ARROW_ROWS) if batch_rows is None else batch_rows,
         encoding,
         given,
     )
-    if batch_rows < 1:
+    if reading.batch_rows < 1:
         raise whichpool.PlanError(f"batch_rows must be at least 1, not {batch_rows}")
     length = usual_split_bytes(sources) if split_bytes is None else split_bytes
     if length < 1:
         raise whichpool.PlanError(f"split_bytes must be at least 1, not {length}")
+    if sources[0].format != "file" and job.engine.get("plan", "auto") == "auto":
+        job.engine.setdefault("limit", max(1, round(SPLITS_A_CORE * whichpool.doctor().cores)))
     plan: dict[str, Any] = {name: engine[name] for name in ("plan", "limit") if name in engine}
     kept = job.open(journal)
     if kept is None and why_rerun:
@@ -293,7 +300,15 @@ class _Job:
     def open(self, journal: Any) -> Journal | None:
         """The folder in which parts and receipts are, held by this run."""
         if journal is not None:
-            return Journal(os.fspath(journal))
+            made = Journal(os.fspath(journal))
+            beside = os.path.dirname(os.path.abspath(self.output)) if self.output is not None else made.folder
+            if os.stat(made.folder).st_dev != os.stat(beside).st_dev:
+                made.close(remove=not made.has_any)
+                raise BadOutput(
+                    f"the journal {made.folder} and the output must be on one file system, so that one can "
+                    "become the other at once"
+                )
+            return made
         if self.output is None:
             return None
         head, name = os.path.split(os.path.abspath(self.output))
