@@ -71,6 +71,7 @@ def contents(draw: st.DrawFn) -> tuple[Dialect, str]:
 @given(contents(), st.sampled_from(ENCODINGS))
 @example((Dialect(), 'a,"b\n","c""",\r\n"d\r'), "utf-8")
 @example((Dialect(escapechar="\\"), '\\,"a",\\\r\n"\\"\n"\n'), "utf-8")
+@example((Dialect(delimiter=" ", skipinitialspace=True), 'b  "\n" "\n'), "utf-8")
 @example((Dialect(skipinitialspace=True), 'a,  "b\n"\n  "c\n"'), "utf-8")
 @settings(max_examples=150)
 def test_cut_at_every_size_the_rows_are_those_of_the_whole(content, encoding):
@@ -88,6 +89,7 @@ def test_cut_at_every_size_the_rows_are_those_of_the_whole(content, encoding):
 
 
 @given(contents())
+@example((Dialect(delimiter=" ", quotechar=",", skipinitialspace=True), "é "))
 @settings(max_examples=100)
 def test_a_scan_is_the_scan_of_its_parts(content):
     """From each state, not only from those that the beginning of a file leads to."""

@@ -237,6 +237,8 @@ def _end_state(data: bytes, at: int, auto: _Automaton) -> int:
 def _outside(data: bytes, begin: int, end: int, auto: _Automaton) -> int:
     """The state before ``end``, where no quote is open and nothing is escaped; a field began at ``begin``."""
     last = end
+    if data[end - 1] == auto.delimiter:
+        return START  # before spaces are skipped: one may be the delimiter
     if auto.skips:
         while last > begin and data[last - 1] == SPACE:
             last -= 1
