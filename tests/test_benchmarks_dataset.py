@@ -141,3 +141,12 @@ def test_a_pool_gives_the_answer_of_the_loop(tmp_path: Path) -> None:
     )
     record = json.loads(run.stdout.splitlines()[-1])
     assert record["answers"] == child.measure("rows-csv", BASE, source, 1)["answers"]
+
+
+def test_a_short_list_of_seeds_is_more_than_one_split(tmp_path: Path) -> None:
+    import whichpool
+
+    source = made("simulation", tmp_path)
+    report = whichpool.process(source, **JOBS["simulation"].ours)
+    assert report.splits >= 4
+    assert report.rows_in == 4

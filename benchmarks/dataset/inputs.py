@@ -43,6 +43,8 @@ PAGE_BYTES = 1_000_000
 ROW_GROUP = 32_768
 """Rows in a row group: 11 of them at scale 1. pyarrow's usual million would leave nothing to share out."""
 PICTURE_SIDE = 700
+PIXELS = 10_000_000
+"""Of a picture; larger ones are left out: Pillow refuses the largest, and one would be a share of the whole."""
 
 
 def flights(folder: Path, rows: int, kind: str) -> tuple[Path, str]:
@@ -133,7 +135,7 @@ def pictures(folder: Path, count: int, images: Path) -> tuple[Path, str]:
         return place, said
     if images.is_dir():
         found = sorted(images.rglob("*.png"))
-        kept = [file for file in found[:: max(1, len(found) // count)] if file.is_file()][:count]
+        kept = [file for file in found[:: max(1, len(found) // count)] if _pixels(file) <= PIXELS][:count]
         _place(place, ((file, f"{n:05}.png") for n, file in enumerate(kept)))
         return place, said
     from PIL import Image
@@ -157,3 +159,10 @@ def _place(place: Path, files: Iterator[tuple[Path, str]]) -> None:
     place.mkdir()
     for file, name in files:
         shutil.copyfile(file, place / name)
+
+
+def _pixels(file: Path) -> int:
+    """By the header of a PNG."""
+    with file.open("rb") as opened:
+        head = opened.read(24)
+    return int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big")
