@@ -41,7 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
     return int(any(f" / {OURS}: " in failure for failure in run["summary"]["failures"]))
 
 
-def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
+def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """The type of an argument: some of these names, with commas between."""
+
     def split(text: str) -> list[str]:
         names = [n for n in text.split(",") if n]
         for n in names:
@@ -54,7 +56,7 @@ def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    workloads, peers = _names(WORKLOADS), _names(PEERS)
+    workloads, peers = names_of(WORKLOADS), names_of(PEERS)
     stamp = datetime.now(UTC).strftime("%Y-%m-%d-%H%M")
     add = parser.add_argument
     add("--workloads", type=workloads, default=list(WORKLOADS), metavar="A,B", help="; ".join(WORKLOADS))

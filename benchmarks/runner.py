@@ -51,8 +51,13 @@ def compile_ahead() -> None:
         compileall.compile_dir(folder, quiet=2)
 
 
-def run_python(code: str, arguments: Sequence[str], timeout_s: float) -> dict[str, Any]:
-    """Run ``code`` in a fresh interpreter and read the JSON on its last line of output.
+def run_python(
+    code: str,
+    arguments: Sequence[str],
+    timeout_s: float,
+    started: Callable[[int], None] = lambda pid: None,
+) -> dict[str, Any]:
+    """Run ``code`` in a fresh interpreter and read the JSON on its last line of output; ``started`` gets its id.
 
     Output goes through files, not pipes: a worker left behind that holds a pipe open would hold up the
     reader.
@@ -75,6 +80,7 @@ def run_python(code: str, arguments: Sequence[str], timeout_s: float) -> dict[st
             start_new_session=True,
         )
         try:
+            started(process.pid)
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             _kill(process)

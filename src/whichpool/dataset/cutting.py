@@ -39,7 +39,9 @@ Header = tuple[str, ...] | None
 def usual_split_bytes(sources: list[Source]) -> int:
     """How long a split is if nobody says so; it depends on the input alone, so that a run can be taken up again."""
     total = sum(source.size_bytes for source in sources)
-    return min(MOST_SPLIT_BYTES, max(LEAST_SPLIT_BYTES, total // SHARES))
+    # A short text is likely a list of what to do: its bytes do not say how long that takes.
+    least = 1 if sources and sources[0].format == "text" else LEAST_SPLIT_BYTES
+    return min(MOST_SPLIT_BYTES, max(least, total // SHARES))
 
 
 def cut(
