@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         Step,
         Verdict,
     )
-    from whichpool.downloads.run import download, idownload
     from whichpool.dataset.run import process
+    from whichpool.downloads.run import download, idownload
     from whichpool.errors import (
         CannotTravel,
         DeadlineExceeded,
