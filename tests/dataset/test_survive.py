@@ -107,6 +107,28 @@ def test_other_code_or_parameters_are_refused_unless_restarted(csv_file, tmp_pat
     assert len(ids(out)) == 499
 
 
+def test_what_ended_at_a_bad_record_goes_on_without_it(tmp_path):
+    path, out = tmp_path / "in.csv", tmp_path / "out.jsonl"
+    path.write_text("id,x\n" + "".join(f"{n},{n % 50}\n" for n in range(14)))
+
+    def run(bad: str):
+        return whichpool.process(path, work.picky, out, split_bytes=20, plan="loop", bad=bad)
+
+    with pytest.raises(ValueError, match="thirteen"):
+        run("raise")
+    report = run("quarantine")  # nothing that was done had a bad record, so it is done under this rule too
+    assert report.resumed > 0
+    assert (report.rows_in, report.rows_out, report.rejected) == (14, 13, 1)
+    assert ids(out) == [str(n) for n in range(13)]
+
+
+def test_other_rules_for_bad_records_are_refused_once_some_were_left_out(csv_file, tmp_path):
+    out = tmp_path / "out.jsonl"
+    begun(csv_file, out)
+    with pytest.raises(RunChanged, match="parameter changed: bad"):
+        whichpool.process(csv_file, work.picky, out, bad="quarantine", split_bytes=1000, plan="loop")
+
+
 def test_a_changed_file_runs_again_and_the_report_says_so(tmp_path):
     files = [tmp_path / f"{n}.csv" for n in range(3)]
     for n, path in enumerate(files):
@@ -313,7 +335,7 @@ def test_inputs_that_are_not_there(tmp_path):
     (tmp_path / "a.csv").write_text("a\n1\n")
     (tmp_path / "b.csv").write_text("b\n1\n")
     (tmp_path / "c.jsonl").write_text("{}\n")
-    with pytest.raises(BadInput, match=r"b.csv does not have the columns of .*a.csv: a, b"):
+    with pytest.raises(BadInput, match=r"b.csv does not have the columns of .*a.csv, .* the same: a, b"):
         whichpool.process(
             [tmp_path / "a.csv", tmp_path / "b.csv"], work.same, tmp_path / "out.csv", plan="loop"
         )

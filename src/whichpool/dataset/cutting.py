@@ -200,10 +200,10 @@ def _check_names(splits: list[Split], reading: Reading) -> Reading:
     for split in splits:
         first = splits[0]
         if split.names != first.names:
-            lacks = sorted({*(first.names or ())} ^ {*(split.names or ())}) or ["their order"]
+            lacks = sorted({*(first.names or ())} ^ {*(split.names or ())}) or ["in another order"]
             raise BadInput(
-                f"{split.sources[0].path} does not have the columns of {first.sources[0].path}: "
-                f"{', '.join(lacks)} differs"
+                f"{split.sources[0].path} does not have the columns of {first.sources[0].path}, and they must be the same: "
+                f"{', '.join(lacks)}"
             )
     if splits:
         _check_columns(reading, list(splits[0].names or ()), splits[0].sources[0].path)

@@ -139,7 +139,8 @@ class Journal:
         """Note what is not as it was, in `changes`; changes nothing.
 
         Returns:
-            The changes for which what is there cannot be taken up: all but those of files.
+            The changes for which what is there cannot be taken up: all but those of files, and of what becomes of bad
+            records where none was allowed before, since then what has been done had none.
         """
         place = Path(self.folder, "run.json")
         now = {
@@ -159,7 +160,8 @@ class Journal:
                 for how, name in _differences(before.get(one, {}), now[one])
             ]
         self._now = now
-        return [change for change in self.changes if not change.startswith("file ")]
+        harmless = ["parameter changed: bad"] if before and before["parameters"].get("bad") == "raise" else []
+        return [change for change in self.changes if not change.startswith("file ") and change not in harmless]
 
     def done(self, splits: list[Split]) -> dict[str, Done]:
         """The receipts of those splits that have been done; what no split owns is removed."""
