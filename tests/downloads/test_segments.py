@@ -327,8 +327,8 @@ def test_a_bug_in_a_further_connection_is_raised(site, get):
 
 
 def test_a_further_connection_makes_room_for_another_file(site, tmp_path):
-    # Two connections to the host: the large file has both until the small one comes.
-    both, small_came = threading.Event(), threading.Event()
+    # Two connections to the host: the large file has both until the small one comes, which is there until one has gone.
+    both, small_came, gone = threading.Event(), threading.Event(), threading.Event()
     small = "http://a.example/small"
 
     def second(site, thing, request):
@@ -337,11 +337,19 @@ def test_a_further_connection_makes_room_for_another_file(site, tmp_path):
                 both.set()
                 assert small_came.wait(10)
 
-        return site.usual(thing, request, piece=100_000, before=before)
+        answer = site.usual(thing, request, piece=100_000, before=before)
+        close = answer.body.close
+
+        def closed():
+            close()
+            gone.set()
+
+        answer.body.close = closed
+        return answer
 
     def on_small(site, thing, request):
         small_came.set()
-        return None
+        return site.usual(thing, request, before=lambda at: gone.wait(10))
 
     site.put(small, b"x").then(on_small)
     led(site, site.put(URL, ONE), small_came).then(second)
