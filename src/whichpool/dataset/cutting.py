@@ -202,8 +202,8 @@ def _check_names(splits: list[Split], reading: Reading) -> Reading:
         if split.names != first.names:
             lacks = sorted({*(first.names or ())} ^ {*(split.names or ())}) or ["in another order"]
             raise BadInput(
-                f"{split.sources[0].path} does not have the columns of {first.sources[0].path}, and they must be the same: "
-                f"{', '.join(lacks)}"
+                f"{split.sources[0].path} does not have the columns of {first.sources[0].path}, and they must be the "
+                f"same: {', '.join(lacks)}"
             )
     if splits:
         _check_columns(reading, list(splits[0].names or ()), splits[0].sources[0].path)

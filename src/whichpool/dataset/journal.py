@@ -161,7 +161,9 @@ class Journal:
             ]
         self._now = now
         harmless = ["parameter changed: bad"] if before and before["parameters"].get("bad") == "raise" else []
-        return [change for change in self.changes if not change.startswith("file ") and change not in harmless]
+        return [
+            change for change in self.changes if not change.startswith("file ") and change not in harmless
+        ]
 
     def done(self, splits: list[Split]) -> dict[str, Done]:
         """The receipts of those splits that have been done; what no split owns is removed."""
