@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import operator
 import os
@@ -592,8 +593,10 @@ def test_killed_again_and_again(script, tmp_path):
             program = (str(journal), plan, rng.choice(["known", "unknown"]), rng.choice(["map", "imap"]))
             moment = (rng.choice([0, rng.randrange(300)]), rng.uniform(0, 0.02))
             print(json.dumps([str(calls), *moment, *program]), file=nursery.stdin, flush=True)
-            code = int(nursery.stdout.readline() or nursery.communicate()[1])
-            assert code in (0, -signal.SIGKILL)
+            code = int(nursery.stdout.readline() or -1)
+            if code not in (0, -signal.SIGKILL):
+                nursery.kill()
+                pytest.fail(f"{program} ended with {code}: {nursery.communicate()[1]}")
             kills += code != 0
             ran = [int(line) for line in calls.read_text().splitlines()[seen:]]
             assert not set(ran) & before
@@ -603,6 +606,18 @@ def test_killed_again_and_again(script, tmp_path):
         assert recorded(journal) == set(range(300))
     assert nursery.communicate() == ("", "")
     assert ends > 2
+
+
+def test_the_lock_of_a_killed_run_may_be_held_for_a_moment(tmp_path):
+    """By the process that it was just starting: it has the descriptor until it is another program."""
+    journal = tmp_path / "j"
+    assert whichpool.map(abs, range(3), journal=journal) == [0, 1, 2]
+    held = os.open(journal, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    let_go = threading.Timer(0.1, os.close, [held])
+    let_go.start()
+    assert whichpool.map(abs, range(3), journal=journal) == [0, 1, 2]
+    let_go.join()
 
 
 def test_no_interpreter_loads_it_unasked():

@@ -23,6 +23,7 @@ from mmap import ACCESS_READ, mmap
 from stat import S_ISREG
 from struct import Struct
 from threading import Lock
+from time import monotonic, sleep
 
 from whichpool.errors import JournalMismatch, PlanError
 
@@ -42,6 +43,9 @@ ITEM = Struct("<Q16s")  # index, fingerprint
 # Bytes of a check: damage goes unseen once in 2**64.
 CHECK_BYTES = 8
 FIRST = len(MAGIC) + NONCE_BYTES
+# The lock of a run that was killed is held for a moment still, if it was just starting a process: by that one, until it
+# has become another program. So long is waited for that. Seconds; a guess.
+IN_USE_S = 1.0
 
 
 class Journal:
@@ -92,14 +96,20 @@ class Journal:
             raise PlanError("journal= needs file locks, which this system does not have") from None
         if not S_ISREG(os.fstat(fd).st_mode):
             raise PlanError(f"journal={self.path!r} is not a regular file")
-        try:
-            flock(fd, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            raise PlanError(
-                f"journal={self.path!r} is in use by another run; give this one a path of its own, or wait"
-            ) from None
-        except OSError as error:
-            raise PlanError(f"journal={self.path!r} cannot be locked: {error.strerror}") from error
+        until = monotonic() + IN_USE_S
+        while True:
+            try:
+                flock(fd, LOCK_EX | LOCK_NB)
+                return
+            except BlockingIOError:
+                if monotonic() < until:
+                    sleep(IN_USE_S / 50)
+                    continue
+                raise PlanError(
+                    f"journal={self.path!r} is in use by another run; give this one a path of its own, or wait"
+                ) from None
+            except OSError as error:
+                raise PlanError(f"journal={self.path!r} cannot be locked: {error.strerror}") from error
 
     def _read(self, fd: int, heading: dict[str, Any]) -> None:
         size = os.fstat(fd).st_size

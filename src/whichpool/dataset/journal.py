@@ -19,6 +19,7 @@ import pickle
 import shutil
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from whichpool.dataset.records import Split
 
 __all__ = ["Done", "Journal", "load", "store", "temporary_name"]
+
+# The lock of a run that was killed is held for a moment still, if it was just starting a process: by that one, until it
+# has become another program. So long is waited for that. Seconds; a guess.
+BUSY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -90,6 +95,7 @@ class Journal:
 
     def _locked(self) -> int:
         place = os.path.join(self.folder, "lock")
+        until = time.monotonic() + BUSY_S
         while True:
             os.makedirs(self.folder, exist_ok=True)
             try:
@@ -104,6 +110,9 @@ class Journal:
                 pass
             except OSError:
                 os.close(fd)
+                if time.monotonic() < until:
+                    time.sleep(BUSY_S / 50)
+                    continue
                 raise OutputBusy(f"another run is at the same output: it holds {place}") from None
             os.close(fd)
 
