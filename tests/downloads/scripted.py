@@ -149,9 +149,9 @@ def cut(after):
 
 def instead(site, monkeypatch):
     """Have `whichpool.download` use the site, wait for nothing before another try, and know nothing of other tests."""
-    from whichpool.downloads import run
+    from whichpool.downloads import manners, run
 
     monkeypatch.setattr(run, "Transport", lambda settings: site)
-    monkeypatch.setattr(run, "FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(manners, "FIRST_WAIT_S", 0.0)
     monkeypatch.setenv("WHICHPOOL_CACHE", "")
     return site

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import whichpool
-from whichpool.downloads import run, segments
+from whichpool.downloads import manners, segments
 
 DATA = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(100_000))  # 3,200,000 bytes
 SENT = {
@@ -41,7 +41,7 @@ def ranged(peer, body=DATA, send=None):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(run, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(manners, "FIRST_WAIT_S", 0.01)
     monkeypatch.setenv("WHICHPOOL_CACHE", "")
 
 

@@ -50,8 +50,6 @@ VERSION = 1
 SCREEN_S = 0.2
 LINES_S = 5.0
 EVENTS_S = 0.5
-BUSIEST = 5
-"""Files in progress that are shown one by one."""
 # Columns of a terminal: the longest bar, the shortest that is one, what is to be beside it, and the width below which a
 # percentage must do.
 _BAR, _LEAST_BAR, _BESIDE, _NARROW = 24, 8, 62, 60

@@ -27,11 +27,12 @@ from whichpool.downloads.disk import is_full
 from whichpool.downloads.failures import Broken, Corrupt, DiskFailed, DownloadFailed
 from whichpool.downloads.folder import Place
 from whichpool.downloads.hashing import Hashing
-from whichpool.downloads.jobs import Job, bare_url, host_of
+from whichpool.downloads.jobs import Job, host_of
 from whichpool.downloads.journal import Identity
 from whichpool.downloads.names import name_from_disposition
 from whichpool.downloads.part import Part
 from whichpool.downloads.records import Receipt
+from whichpool.downloads.secrets import without_credentials
 from whichpool.downloads.transfer import CHUNK_BYTES, Transfer, bring_small, fits
 
 if TYPE_CHECKING:
@@ -74,13 +75,13 @@ class Fetcher:
                 raise Stopped from failure  # its connection was cut for that, say
             if is_full(failure):
                 context.full = failure
-            failure.url = bare_url(failure.url or job.url)
+            failure.url = without_credentials(failure.url or job.url)
             if isinstance(failure, DiskFailed) or not job.failed(failure):
                 return job.number, job.failure(failure)
             if job.attempts <= context.settings.retries:
                 context.tell(
                     "again",
-                    url=bare_url(job.request.url),
+                    url=without_credentials(job.request.url),
                     attempts=job.attempts,
                     failure=failure.kind,
                     status=failure.status,
@@ -263,7 +264,7 @@ class _File:
         return self.job.receipt(
             "unchanged",
             path=place.path,
-            final_url=bare_url(answer.url),
+            final_url=without_credentials(answer.url),
             bytes=there.st_size,
             etag=answer.etag,
             last_modified=answer.last_modified,
@@ -284,7 +285,7 @@ class _File:
                 validator,
                 answer.etag,
                 answer.last_modified,
-                bare_url(answer.url),
+                without_credentials(answer.url),
                 self.job.final,
                 _promised(answer),
             )
@@ -305,7 +306,7 @@ class _File:
         names = dict.fromkeys((*filter(None, [context.settings.digest]), *given, *told))
         apart = done > 0 or (total is not None and total >= APART_BYTES)
         hashing = Hashing(part, names, context.later if apart else None)
-        shown = bare_url(job.url)
+        shown = without_credentials(job.url)
         entry = context.board.begin(job.name, total, done, url=shown)
         context.tell("begin", url=shown, name=job.name, total=total, done=done)
         reservation = None
@@ -354,7 +355,7 @@ class _File:
                 raise Corrupt(
                     f"{job.name}: all {size:,} bytes came, but their {name} is {digests[name]}, and the one {who} is "
                     f"{expected[name]}",
-                    bare_url(job.url),
+                    without_credentials(job.url),
                 )
         modified = answer.last_modified if answer is not None and answer.status == 200 else None
         etag = answer.etag if answer is not None and answer.status == 200 else None
@@ -370,7 +371,7 @@ class _File:
         )
         path = self._name(size, modified)
         final_url = (
-            bare_url(answer.url)
+            without_credentials(answer.url)
             if answer is not None
             else identity.final_url
             if identity is not None
@@ -415,7 +416,7 @@ def _promised(answer: Answer) -> Mapping[str, str]:
 
 def _source(url: str) -> str:
     """The URL in a form that can be compared and shows nothing."""
-    return blake2b(bare_url(url).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return blake2b(without_credentials(url).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _same(answer: Answer, there: stat_result) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from time import gmtime, monotonic, strftime, time
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from whichpool.downloads.failures import DownloadFailed
 from whichpool.downloads.records import Receipt, Request
+from whichpool.downloads.secrets import without_credentials
 
-__all__ = ["Job", "bare_url", "host_of"]
+__all__ = ["Job", "host_of"]
 
 
 class Job:
@@ -76,7 +77,7 @@ class Job:
     def receipt(self, outcome: str, **more: object) -> Receipt:
         """What became of it."""
         return Receipt(
-            bare_url(self.request.url),
+            without_credentials(self.request.url),
             outcome,
             fetched_bytes=self.fetched,
             attempts=max(1, self.attempts),
@@ -101,14 +102,6 @@ class Job:
 def _utc(seconds: float) -> str:
     whole, part = divmod(int(seconds * 1000), 1000)
     return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(whole))}.{part:03d}Z"
-
-
-def bare_url(url: str) -> str:
-    """Without user name and password."""
-    if "@" not in url:
-        return url
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 _PLAIN = re.compile(r"https?://([a-z0-9.:-]+)(?:/|$)")

@@ -9,17 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import whichpool
-from whichpool.downloads.failures import Broken, Busy, DownloadFailed, TimedOut, Unreachable
-from whichpool.downloads.jobs import host_of
+from whichpool.downloads.failures import DownloadFailed
+from whichpool.downloads.manners import manners
 from whichpool.downloads.names import Names, name_from_disposition, name_from_url
-from whichpool.downloads.records import FIRST_PER_HOST, Request, Settings
+from whichpool.downloads.records import Request, Settings
 from whichpool.downloads.secrets import without_credentials
 from whichpool.downloads.transport import Answer, Transport
 
 __all__ = ["Found", "free_bytes", "preflight"]
-
-FIRST_WAIT_S = 0.3
-"""Before a second try, as `run` has it."""
 
 # Statuses with which servers refuse HEAD, and may yet answer a GET: forbidden (signed URLs are for one method), not
 # found (some routes only GET), not allowed, not implemented.
@@ -74,17 +71,7 @@ def preflight(
         found = whichpool.imap(
             lambda request: _ask(transport, request),
             numbered(),
-            plan=(0, settings.most),
-            shared="ok",
-            on_error="return",
-            retries=whichpool.Retry(times=settings.retries, on=DownloadFailed, first_wait_s=FIRST_WAIT_S),
-            limit=whichpool.Limit(
-                settings.most,
-                key=lambda request: host_of(request.url),
-                per_key=settings.per_host,
-                first=FIRST_PER_HOST,
-                slow_on=(Busy, Broken, TimedOut, Unreachable),
-            ),
+            **manners(settings, lambda request: request.url),
         )
         try:
             for number, result in enumerate(found):

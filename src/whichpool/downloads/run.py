@@ -17,19 +17,18 @@ import whichpool
 from whichpool.downloads import learned
 from whichpool.downloads.board import Board
 from whichpool.downloads.context import Context
-from whichpool.downloads.failures import Broken, Busy, DownloadFailed, TimedOut, Unreachable
+from whichpool.downloads.failures import DownloadFailed
 from whichpool.downloads.fetch import Fetcher
 from whichpool.downloads.folder import Folder
-from whichpool.downloads.jobs import Job, host_of
+from whichpool.downloads.jobs import Job
 from whichpool.downloads.lists import as_request
+from whichpool.downloads.manners import manners
 from whichpool.downloads.names import name_from_url
-from whichpool.downloads.records import FIRST_PER_HOST, Receipt, Request, Settings
+from whichpool.downloads.records import Receipt, Request, Settings
 from whichpool.downloads.transport import Transport
 
 __all__ = ["download", "idownload"]
 
-FIRST_WAIT_S = 0.3
-"""Before the second try; each further wait is twice as long: with five of them, 9 s in all. A guess."""
 PUT_DOWN_S = 5.0
 """So long a call that is ended waits for what is in progress to bring to the disk what it has. A guess; a connection
 that stalls is not waited for any longer, and what its file had at its last sync is there."""
@@ -134,17 +133,10 @@ def _run(
         results = whichpool.imap(
             Fetcher(context),
             _jobs(things, context, books),
-            plan=(0, settings.most),
             ordered=False,
-            shared="ok",
-            on_error="return",
-            retries=whichpool.Retry(times=settings.retries, on=DownloadFailed, first_wait_s=FIRST_WAIT_S),
-            limit=whichpool.Limit(
-                settings.most,
-                key=lambda job: host_of(job.url),
-                per_key=settings.per_host,
-                first=FIRST_PER_HOST,
-                slow_on=(Busy, Broken, TimedOut, Unreachable),
+            **manners(
+                settings,
+                lambda job: job.url,
                 amount=lambda result: result[1].fetched_bytes,
                 learned=known,
             ),

@@ -58,7 +58,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
     """A URL without user name and password, and these, decoded; ``None`` if it has none."""
-    match = _AUTHORITY.match(url)
+    match = _AUTHORITY.match(url) if "@" in url else None
     if match is None:
         return url, None
     bare = url[: match.start(3)] + url[match.end(3) :]
