@@ -608,16 +608,22 @@ def test_killed_again_and_again(script, tmp_path):
     assert ends > 2
 
 
-def test_the_lock_of_a_killed_run_may_be_held_for_a_moment(tmp_path):
+def test_the_lock_of_a_killed_run_may_be_held_for_a_moment(tmp_path, monkeypatch):
     """By the process that it was just starting: it has the descriptor until it is another program."""
     journal = tmp_path / "j"
     assert whichpool.map(abs, range(3), journal=journal) == [0, 1, 2]
     held = os.open(journal, os.O_RDWR)
     fcntl.flock(held, fcntl.LOCK_EX)
-    let_go = threading.Timer(0.1, os.close, [held])
-    let_go.start()
+    looked = []
+
+    def let_go(_):
+        looked.append(True)
+        if len(looked) == 2:
+            os.close(held)
+
+    monkeypatch.setattr("whichpool._run.journal.sleep", let_go)
     assert whichpool.map(abs, range(3), journal=journal) == [0, 1, 2]
-    let_go.join()
+    assert len(looked) == 2
 
 
 def test_no_interpreter_loads_it_unasked():

@@ -108,12 +108,15 @@ class Journal:
                     return fd
             except FileNotFoundError:
                 pass
-            except OSError:
+            except BlockingIOError:
                 os.close(fd)
                 if time.monotonic() < until:
                     time.sleep(BUSY_S / 50)
                     continue
                 raise OutputBusy(f"another run is at the same output: it holds {place}") from None
+            except OSError:
+                os.close(fd)
+                raise
             os.close(fd)
 
     def begin(
