@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -261,3 +262,27 @@ def test_the_main_thread_is_the_programs_if_threading_comes_with_the_first_map()
         [sys.executable, "-S", "-I", "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_news_of_workers_is_no_reason_to_decide_anew(monkeypatch):
+    """The conductor names the time of its next step; results that arrive before it, one a batch, cost no decision."""
+    asked = []  # (when, the plan in force, seconds until the next step)
+    step = Conductor.step
+
+    def watched(self, view):
+        actions = step(self, view)
+        asked.append((view.now_s, view.plan, min(self.next_step_s(), fixed.LONGEST_STEP_S), bool(actions)))
+        return actions
+
+    monkeypatch.setattr(Conductor, "step", watched)
+    results = whichpool.map(spin_ms, [6.0] * 150)
+    assert results == [6.0] * 150
+    pairs = [
+        (after[0] - before[0], before[2])
+        for before, after in pairwise(asked)
+        if before[1].processes and after[1].processes
+    ]
+    if results.report.plan.processes:
+        assert pairs
+    for waited_s, wanted_s in pairs:
+        assert waited_s >= 0.9 * wanted_s

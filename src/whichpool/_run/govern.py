@@ -132,6 +132,7 @@ class Governor(Fixed):
         self._cpu_began = (process_time(), self._cpu() if self._cpu is not None else 0.0)
         self._delay: Callable[[], float] | None = None
         self._guard_due = 0.0
+        self._due = 0.0  # when the conductor wants to be asked again
         self._looked_at = 0  # items done when the fingerprints were first taken
 
     def govern(self) -> None:
@@ -152,6 +153,8 @@ class Governor(Fixed):
                 return
             self._check_loaded()
             self._check_shared()
+            if perf_counter() < self._due and run.plan[0]:
+                continue  # news of workers, which `crew.step` has seen to; a decision costs more than most of it
             self._measure()
             if run.plan != (0, 1) or perf_counter() > self._quick_until:
                 self._quick.end()
@@ -160,6 +163,7 @@ class Governor(Fixed):
                 with run.overseer.acting:
                     if not run.only_watch and run.work.is_open():
                         self._do(action)
+            self._due = perf_counter() + min(self.conductor.next_step_s(), LONGEST_STEP_S)
 
     def close(self) -> None:
         """Let go of descriptors; what it knows is still wanted for the report."""
@@ -176,7 +180,7 @@ class Governor(Fixed):
         if crew is not None:
             self.note_start()
             if run.plan[0]:
-                crew.step(pause)
+                crew.step(max(min(pause, self._due - perf_counter()), 0))
                 run.stop_signal.wait(0)
                 return
             crew.step(0)
