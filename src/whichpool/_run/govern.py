@@ -132,7 +132,7 @@ class Governor(Fixed):
         self._cpu_began = (process_time(), self._cpu() if self._cpu is not None else 0.0)
         self._delay: Callable[[], float] | None = None
         self._guard_due = 0.0
-        self._due = 0.0  # when the conductor wants to be asked again
+        self._due = 0.0  # when the conductor is to be asked again
         self._looked_at = 0  # items done when the fingerprints were first taken
 
     def govern(self) -> None:
@@ -176,16 +176,16 @@ class Governor(Fixed):
         if run.open_ended and not run.work.remaining and (crew is None or not run.plan[0]):
             run.stop_signal.wait(IDLE_STEP_S)
             return
-        pause = min(self.conductor.next_step_s(), LONGEST_STEP_S)
+        left_s = max(self._due - perf_counter(), 0.0)
         if crew is not None:
             self.note_start()
             if run.plan[0]:
-                crew.step(max(min(pause, self._due - perf_counter()), 0))
+                crew.step(left_s)
                 run.stop_signal.wait(0)
                 return
             crew.step(0)
         cpu = self._cpu if run.plan == (0, 1) and not run.apart else process_time
-        run.profile.heart.beat(run.stop_signal.wait, cpu, max(pause, 0.001))
+        run.profile.heart.beat(run.stop_signal.wait, cpu, max(left_s, 0.001))
 
     # -- looking -------------------------------------------------------------------------------------------------
 
