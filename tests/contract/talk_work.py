@@ -50,6 +50,12 @@ def compute_and_print(x):
     return sum(i ^ x for i in range(60_000)) and x
 
 
+def compute_and_write(x):
+    """As `compute_and_print`, the line in one piece: threads of one process may cut what is printed in parts."""
+    sys.stdout.write(f"item {x}\n")
+    return sum(i ^ x for i in range(60_000)) and x
+
+
 def print_part(x):
     print(".", end="")
     return x

@@ -44,7 +44,7 @@ def test_lines_of_all_workers_arrive_whole(plan, lines, capsys):
 
 
 def test_auto_prints_each_item_once_wherever_it_runs(capsys):
-    whichpool.map(work.compute_and_print, range(300))
+    whichpool.map(work.compute_and_write, range(300))
     assert sorted(capsys.readouterr().out.splitlines()) == sorted(f"item {x}" for x in range(300))
 
 
@@ -162,8 +162,12 @@ def test_what_the_callers_stream_raises_ends_the_run_as_it_ends_the_loop(plan):
     assert whichpool.map(work.print_in_redirect, [1], plan=(2, 1)) == ["kept 1\n"]
 
 
-@pytest.mark.parametrize("plan", [*CREWS, "auto"], ids=str)
-def test_a_write_that_waits_keeps_nobody_else_waiting(plan):
+@pytest.mark.parametrize(
+    ("plan", "say"),
+    [*((crew, work.compute_and_print) for crew in CREWS), ("auto", work.compute_and_write)],
+    ids=str,
+)
+def test_a_write_that_waits_keeps_nobody_else_waiting(plan, say):
     entered, leave = threading.Event(), threading.Event()
 
     class Slow(io.StringIO):
@@ -183,7 +187,7 @@ def test_a_write_that_waits_keeps_nobody_else_waiting(plan):
     thread = threading.Thread(target=others)
     with contextlib.redirect_stdout(Slow()) as slow:
         thread.start()
-        whichpool.map(work.compute_and_print, range(60), plan=plan)
+        whichpool.map(say, range(60), plan=plan)
         thread.join()
     assert beside == ["kept 1\n", "kept 2\n"]
     assert sorted(slow.getvalue().splitlines()) == sorted(f"item {x}" for x in range(60))
