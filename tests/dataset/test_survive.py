@@ -329,7 +329,7 @@ def test_outputs_that_cannot_be(csv_file, tmp_path):
 
 
 def test_inputs_that_are_not_there(tmp_path):
-    for source in (tmp_path / "none.csv", str(tmp_path / "*.csv"), [], 7, "s3://bucket/key.csv"):
+    for source in (tmp_path / "none.csv", str(tmp_path / "*.csv"), [], 7, "nosuch://bucket/key.csv"):
         with pytest.raises(BadInput):
             whichpool.process(source, work.same, tmp_path / "out.csv")
     (tmp_path / "a.csv").write_text("a\n1\n")

@@ -9,13 +9,14 @@ from whichpool.dataset.failures import BadInput
 from whichpool.dataset.sources import open_bytes, pyarrow
 from whichpool.dataset.splits import csv as csv_splits
 from whichpool.dataset.splits import lines as line_splits
+from whichpool.dataset.storage import Raw, read_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from whichpool.dataset.records import Reading, Source, Split
 
-__all__ = ["Chunk", "chunks", "head", "is_cut", "stream"]
+__all__ = ["Chunk", "chunks", "head", "is_cut", "is_ranged", "stream"]
 
 # Bytes that are decompressed at a time. A guess: a compressed file is one split, so this is what bounds its memory.
 PIECE_BYTES = 8 << 20
@@ -62,6 +63,11 @@ def _line_spans(data: bytes) -> Iterator[tuple[int, int]]:
         at = end
 
 
+def is_ranged(source: Source, reading: Reading) -> bool:
+    """Whether ranges of its bytes are read; else it is a stream from its beginning."""
+    return source.compression is None and source.seekable and is_cut(source.format, reading)
+
+
 def is_cut(kind: str, reading: Reading) -> bool:
     """Whether an uncompressed file of this kind can be cut by its bytes."""
     if kind == "csv":
@@ -88,7 +94,7 @@ def stream(source: Source, reading: Reading) -> Iterator[bytes]:
         if not line_splits.is_splittable(reading.encoding) or not is_cut(source.format, reading):
             # `TextIOWrapper` asks more of a file than pyarrow's have.
             text = io.TextIOWrapper(
-                cast("io.BytesIO", io.BufferedReader(_Raw(file))), reading.encoding, newline=""
+                cast("io.BytesIO", io.BufferedReader(Raw(file))), reading.encoding, newline=""
             )
         try:
             while piece := text.read(PIECE_BYTES).encode() if text else file.read(PIECE_BYTES):
@@ -105,27 +111,11 @@ def stream(source: Source, reading: Reading) -> Iterator[bytes]:
                 text.detach().detach()
 
 
-class _Raw(io.RawIOBase):
-    """What can be read, as a raw file of Python's."""
-
-    def __init__(self, file: object) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._file.read(len(buffer))  # type: ignore[attr-defined]
-        buffer[: len(data)] = data
-        return len(data)
-
-
 def head(source: Source, reading: Reading, least: int = 1 << 16) -> tuple[bytes, bool]:
     """The first bytes of the content, as `stream` has them, and whether they are all of it."""
-    if source.compression is None and is_cut(source.format, reading):
-        with open(source.path, "rb") as file:
-            data = file.read(least)
-            return data, len(data) >= source.size_bytes
+    if is_ranged(source, reading):
+        data = read_range(source, 0, least)
+        return data, len(data) >= source.size_bytes
     found = bytearray()
     pieces = stream(source, reading)
     try:
@@ -146,10 +136,8 @@ def chunks(split: Split, reading: Reading) -> Iterator[Chunk]:
     """
     source = split.sources[0]
     kind = source.format
-    if source.compression is None and is_cut(kind, reading):
-        with open(source.path, "rb") as file:
-            file.seek(split.offset)
-            data = file.read(split.length if split.length is not None else -1)
+    if is_ranged(source, reading):
+        data = read_range(source, split.offset, split.length if split.length is not None else -1)
         if split.length is not None and len(data) < split.length:
             raise BadInput(
                 f"{source.path} ends before byte {split.offset + split.length:,}: it has become shorter"

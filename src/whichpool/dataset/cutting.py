@@ -5,12 +5,11 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import os
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import whichpool
-from whichpool.dataset.chunks import arrow_buffer, chunks, head, is_cut
+from whichpool.dataset.chunks import arrow_buffer, chunks, head, is_cut, is_ranged
 from whichpool.dataset.failures import BadInput
 from whichpool.dataset.formats import ARROW
 from whichpool.dataset.readers import csv_options, is_decoded
@@ -19,7 +18,11 @@ from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.splits import csv as csv_splits
 from whichpool.dataset.splits import lines as line_splits
 from whichpool.dataset.splits.folder import groups_of_files
-from whichpool.dataset.splits.parquet import groups_of, open_parquet
+from whichpool.dataset.splits.parquet import groups_of, no_parts, open_parquet
+from whichpool.dataset.storage import Ranges, can_seek, read_range
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 __all__ = ["Header", "cut", "halves", "usual_split_bytes"]
 
@@ -82,12 +85,11 @@ def cut(
     else:
         splits = []
         for source in sources:
-            whole = source.compression is not None or not is_cut(kind, reading)
-            if whole and source.size_bytes > split_bytes:
-                why = f".{source.compression}" if source.compression else "its encoding or dialect"
-                notes.append(
-                    f"{source.path} is read from its beginning by one worker: {why} cannot be cut by bytes"
-                )
+            if source.size_bytes > split_bytes and is_ranged(source, reading) and not can_seek(source):
+                source = replace(source, seekable=False)
+            whole = not is_ranged(source, reading)
+            if whole and (source.size_bytes > split_bytes or not source.seekable):
+                notes.append(f"{source.path} is read from its beginning by one worker: {_why_whole(source)}")
             splits += (
                 _csv(source, reading, split_bytes, header, whole, plan)
                 if kind == "csv"
@@ -103,6 +105,14 @@ def cut(
     return splits, reading, notes
 
 
+def _why_whole(source: Source) -> str:
+    if source.compression:
+        return f".{source.compression} cannot be cut by bytes"
+    if not source.seekable:
+        return "its server gives no part of it without what is before (no ranges)"
+    return "its encoding or dialect cannot be cut by bytes"
+
+
 def _lines(source: Source, reading: Reading, split_bytes: int, whole: bool) -> list[Split]:
     data, _ = head(source, reading, 64)
     if not data:
@@ -111,8 +121,8 @@ def _lines(source: Source, reading: Reading, split_bytes: int, whole: bool) -> l
     begin = line_splits.bom_bytes(data, "utf-8" if whole else reading.encoding)
     if whole:
         return [Split(0, (source,), begin)]
-    with open(source.path, "rb") as file:
-        cuts = line_splits.line_cuts(file, begin, source.size_bytes, split_bytes)
+    with Ranges(source) if source.fs is not None else open(source.path, "rb") as file:
+        cuts = line_splits.line_cuts(cast("BinaryIO", file), begin, source.size_bytes, split_bytes)
     return _ranges(source, cuts, None)
 
 
@@ -137,20 +147,15 @@ def _csv(
         return [Split(0, (source,), begin, names=names)]
     starts = list(range(begin, source.size_bytes, split_bytes))
     if len(starts) > 1:
-        ranges = [(source.path, at, split_bytes, reading.dialect, reading.encoding) for at in starts]
+        ranges = [(source, at, split_bytes, reading.dialect, reading.encoding) for at in starts]
         scans = list(whichpool.map(_scan_range, ranges, **plan))
         starts, _ = csv_splits.compose(scans, starts)
     return _ranges(source, starts, names)
 
 
-def _scan_range(item: tuple[str, int, int, Dialect, str]) -> csv_splits.Scan:
-    path, offset, length, dialect, encoding = item
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        data = os.pread(fd, length, offset)
-    finally:
-        os.close(fd)
-    return csv_splits.scan(data, dialect, encoding)
+def _scan_range(item: tuple[Source, int, int, Dialect, str]) -> csv_splits.Scan:
+    source, offset, length, dialect, encoding = item
+    return csv_splits.scan(read_range(source, offset, length), dialect, encoding)
 
 
 def _header(
@@ -213,6 +218,8 @@ def _check_names(splits: list[Split], reading: Reading) -> Reading:
 def _same_columns(sources: list[Source], reading: Reading) -> None:
     first = None
     for source in sources:
+        if not can_seek(source):
+            raise no_parts(source)
         with open_parquet(source) as file:
             schema = file.schema_arrow
         if first is None:
@@ -347,9 +354,7 @@ def halves(split: Split, reading: Reading) -> tuple[Split, Split] | None:
         ]
     elif split.length is not None:
         source = split.sources[0]
-        with open(source.path, "rb") as file:
-            file.seek(split.offset)
-            data = file.read(split.length)
+        data = read_range(source, split.offset, split.length)
         half = len(data) // 2
         if source.format == "csv":
             starts = [0, half]

@@ -2,6 +2,7 @@
 
 DatasetError (whichpool.WhichpoolError)
 ├── BadInput (ValueError)        a file that is not what its name says, is cut short, or cannot be decoded
+├── RemoteFailed                 a file of the input is elsewhere, and could not be had from there
 ├── InputChanged                 a file changed while it was read
 ├── BadOutput (ValueError)       an output that cannot be: inside the input, of a kind that is not known
 ├── OutputBusy                   another run is at the same output
@@ -21,6 +22,7 @@ __all__ = [
     "DatasetError",
     "InputChanged",
     "OutputBusy",
+    "RemoteFailed",
     "RunChanged",
     "SchemaDrift",
     "SplitDied",
@@ -36,6 +38,10 @@ class DatasetError(WhichpoolError):
 
 class BadInput(DatasetError, ValueError):
     """A file of the input cannot be read as what it should be."""
+
+
+class RemoteFailed(DatasetError):
+    """The network, a server, or the package that speaks with it: a remote file could not be read."""
 
 
 class InputChanged(DatasetError):

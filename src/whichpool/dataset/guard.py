@@ -1,12 +1,16 @@
-"""Whether a function may run beside itself; the engine sees `Task`, and this looks at the function within."""
+"""Where a function may run: beside itself, and in other processes; the engine sees `Task`, and this looks within."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import whichpool
+from whichpool.dataset.storage import in_one_process
 
-__all__ = ["plan_for"]
+if TYPE_CHECKING:
+    from whichpool.dataset.records import Source
+
+__all__ = ["in_this_process", "plan_for"]
 
 # How the guard begins to say that a call changes its item. Here each call has a batch of its own, made for it.
 ITEM = "is the item itself"
@@ -40,3 +44,19 @@ def plan_for(fn: Any, engine: dict[str, Any]) -> tuple[dict[str, Any], list[str]
     if plan == "auto":
         return {**engine, "plan": "loop"}, [f"kept to the loop: {found[0]}"]
     raise whichpool.SharedWrite(f'{found[0]} (shared="ok" lets it run beside itself all the same)')
+
+
+def in_this_process(sources: list[Source], engine: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The options for the engine where the input is in this process's own memory (``memory://``).
+
+    Raises:
+        PlanError: Worker processes were asked for, and would not see it.
+    """
+    if not in_one_process(sources):
+        return engine, []
+    plan, where = engine.get("plan", "auto"), f"{sources[0].path} is in the memory of this process"
+    if plan == "auto":
+        return {**engine, "plan": "loop"}, [f"kept to the loop: {where}"]
+    if plan == "processes" or (isinstance(plan, tuple) and plan[0] > 0):
+        raise whichpool.PlanError(f"{where}, and no other would see it: plan='loop' or 'threads'")
+    return engine, []

@@ -9,9 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from whichpool.dataset.chunks import Chunk, arrow_buffer, chunks
@@ -19,12 +23,13 @@ from whichpool.dataset.failures import BadInput
 from whichpool.dataset.formats import ARROW
 from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.splits.parquet import expression, fragment_of, open_parquet
+from whichpool.dataset.storage import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from whichpool.dataset.bad import Rejects
-    from whichpool.dataset.records import Reading, Split
+    from whichpool.dataset.records import Reading, Source, Split
 
 __all__ = ["Batch", "is_decoded", "read"]
 
@@ -386,9 +391,10 @@ def _parquet(split: Split, reading: Reading) -> Iterator[Batch]:
 def _files(split: Split, reading: Reading, rejects: Rejects) -> Iterator[Batch]:
     for number, source in enumerate(split.sources):
         if reading.batch == "path":
-            yield Batch([source.path], range(number, number + 1))
+            with _on_disk(source) as path:
+                yield Batch([path], range(number, number + 1))
             continue
-        with open(source.path, "rb") as file:
+        with open_file(source) as file:
             content: Any = file.read()
         if reading.batch == "line":
             try:
@@ -397,3 +403,16 @@ def _files(split: Split, reading: Reading, rejects: Rejects) -> Iterator[Batch]:
                 rejects.add(error, 0, None, file=source.path)
                 continue
         yield Batch([content], range(number, number + 1))
+
+
+@contextmanager
+def _on_disk(source: Source) -> Iterator[str]:
+    """Where the file is; a remote one is there for as long as it is being worked on."""
+    if source.fs is None:
+        yield source.path
+        return
+    with TemporaryDirectory(prefix="whichpool-") as folder:
+        path = os.path.join(folder, os.path.basename(source.name))
+        with open_file(source) as file, open(path, "wb") as copy:
+            shutil.copyfileobj(file, copy, 1 << 20)
+        yield path

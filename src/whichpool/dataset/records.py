@@ -39,6 +39,19 @@ class Source:
     """``"gz"``, ``"bz2"``, ``"xz"``, ``"zst"``; such a file is read from its beginning, as one split."""
     name: str = ""
     """In a folder: the path from there, with ``/``."""
+    version: str = ""
+    """Of a remote file: its ETag, checksum or time of change; empty: it has nothing of the kind."""
+    seekable: bool = True
+    """Whether a part of it can be read without all that is before."""
+    inner: str = field(default="", repr=False)
+    """Of a remote file: where it is in its file system; ``path`` is how it is shown."""
+    fs: Any = field(default=None, repr=False, compare=False)
+    """The file system of fsspec that a remote file is in; ``None``: this machine's."""
+
+    @property
+    def state(self) -> str:
+        """What is another where the file is another, as a text."""
+        return f"{self.size_bytes} bytes, {self.version or f'{self.mtime_ns} ns'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from whichpool.dataset.code import code_of
 from whichpool.dataset.cutting import cut, usual_split_bytes
 from whichpool.dataset.failures import BadOutput, SplitDied
 from whichpool.dataset.formats import ARROW_ROWS, ROWS, format_for
-from whichpool.dataset.guard import plan_for
+from whichpool.dataset.guard import in_this_process, plan_for
 from whichpool.dataset.journal import Done, Journal
 from whichpool.dataset.merging import into_file, into_folder
 from whichpool.dataset.records import Dialect, ProcessReport, Reading, Receipt, Source, Split
@@ -73,8 +73,8 @@ def process(
     is a path and an offset. The splits are the items of `whichpool.imap` or `whichpool.map_reduce`.
 
     Args:
-        source: A path, a glob, a folder, or a list of these: CSV, JSON lines, text, Parquet, or any files; the first
-            three also as ``.gz``, ``.bz2``, ``.xz`` or ``.zst``.
+        source: A path, a URL that fsspec knows (``s3://``, ...), a glob, a folder, or a list of these: CSV, JSON
+            lines, text, Parquet, or any files; the first three also as ``.gz``, ``.bz2``, ``.xz`` or ``.zst``.
         fn: Called with each batch. A class is made once in each worker, without arguments, and its instances called.
         output: A file that ends in ``.parquet``, ``.csv``, ``.jsonl``, ``.arrow`` or ``.txt``, or a folder. It appears
             whole, or not at all.
@@ -127,6 +127,9 @@ def process(
     sources, folders = resolve(
         source, format, whole_files=chosen in ("path",) or (chosen == "bytes" and not format)
     )
+    engine, kept_here = in_this_process(sources, engine)
+    if kept_here:
+        job.engine, kept_in_line = {**job.engine, "plan": engine["plan"]}, [*kept_in_line, *kept_here]
     chosen = format_for(fn, batch, sources[0].format)
     assert chosen is not None
     if where and sources[0].format != "parquet":
@@ -173,7 +176,7 @@ def process(
                 "output": repr((job.kind, job.header)),
                 "seed": repr(engine.get("seed")),
             }
-            files = {each.path: f"{each.size_bytes} bytes, {each.mtime_ns} ns" for each in sources}
+            files = {each.path: each.state for each in sources}
             code = code_of(fn) | (
                 {f"combine: {k}": v for k, v in code_of(combine).items()} if combine else {}
             )

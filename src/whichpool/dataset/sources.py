@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from whichpool import MissingExtra
-from whichpool.dataset.failures import BadInput, InputChanged
+from whichpool.dataset.failures import BadInput
 from whichpool.dataset.records import Source
+from whichpool.dataset.storage import find, is_remote, local_path, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from io import BufferedReader
     from types import ModuleType
     from typing import Any
 
-__all__ = ["FORMATS", "check_unchanged", "open_bytes", "pyarrow", "resolve"]
+__all__ = ["FORMATS", "open_bytes", "pyarrow", "resolve"]
 
 FORMATS = {
     ".csv": "csv",
@@ -56,7 +59,7 @@ def resolve(
     """The files of the input, in order: a list as it is given; a glob and a folder by their names.
 
     Args:
-        source: A path, a glob, a folder, or a list of these.
+        source: A path, a URL that fsspec knows, a glob, a folder, or a list of these.
         wanted: The format of all the files; ``None``: by their names.
         whole_files: The function takes whole files, so the files of a folder are not looked into.
 
@@ -88,16 +91,13 @@ def _files(one: Any, wanted: str | None, whole_files: bool, folders: dict[str, b
         raise BadInput(f"an input is a path, not a {type(one).__name__}") from None
     if isinstance(path, bytes):
         path = os.fsdecode(path)
-    if "://" in path:
-        raise BadInput(f"{path} is not a local file: fetch it first, or mount the store that it is in")
+    if is_remote(path):
+        return _remote(path, wanted, whole_files)
+    path = local_path(path)
     if os.path.isdir(path):
         folders[path] = True
         found = sorted(_walk(path))
-        kind = wanted
-        if kind is None:
-            kinds = {_by_name(name)[0] for name in found}
-            single = kinds.pop() if len(kinds) == 1 else None
-            kind = single if single in ("csv", "jsonl", "parquet") and not whole_files else "file"
+        kind = wanted or _of_folder(found, whole_files)
         return [_source(os.path.join(path, name), kind, name) for name in found]
     if not os.path.exists(path) and has_magic(path):
         names = sorted(name for name in glob(path, recursive=True) if os.path.isfile(name))
@@ -109,6 +109,27 @@ def _files(one: Any, wanted: str | None, whole_files: bool, folders: dict[str, b
     if not os.path.exists(path):
         raise BadInput(f"there is no file {path}")
     return [_source(path, wanted, os.path.basename(path))]
+
+
+def _of_folder(names: list[str], whole_files: bool) -> str:
+    """The format of a folder's files, where nobody says it: their own if it is one, else they are files."""
+    kinds = {_by_name(name)[0] for name in names}
+    single = kinds.pop() if len(kinds) == 1 else None
+    return single if single in ("csv", "jsonl", "parquet") and not whole_files else "file"
+
+
+def _remote(url: str, wanted: str | None, whole_files: bool) -> list[Source]:
+    fs, found, is_folder = find(url)
+    kind = wanted or (_of_folder([name for _, _, name, _, _ in found], whole_files) if is_folder else None)
+    made = []
+    for told, inner, name, size, version in found:
+        own, compression = _by_name(name)
+        of = kind or own or "file"
+        if of in ("file", "parquet"):
+            compression = None
+        # One whose length is not told can only be read to its end.
+        made.append(Source(told, of, size or 0, 0, compression, name, version, size is not None, inner, fs))
+    return made
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -135,47 +156,53 @@ def _source(path: str, wanted: str | None, name: str) -> Source:
     if kind in ("file", "parquet"):
         compression = None
     state = os.stat(path)
-    if compression and state.st_size:
+    made = Source(path, kind, state.st_size, state.st_mtime_ns, compression, name)
+    if compression:
         with open(path, "rb") as file:
-            if not file.read(8).startswith(MAGIC[compression]):
-                raise BadInput(
-                    f"{path} is not what its name says: it does not begin as a .{compression} file does"
-                )
-    return Source(path, kind, state.st_size, state.st_mtime_ns, compression, name)
+            _check_magic(made, file.read(8))
+    return made
 
 
-def check_unchanged(source: Source) -> None:
-    """Whether the file is still the one that was looked at.
+@contextmanager
+def open_bytes(source: Source) -> Iterator[BinaryIO]:
+    """The content from its beginning, decompressed.
 
     Raises:
-        InputChanged: Its size or the time of its last change is another.
+        BadInput: It is not compressed as its name says.
+        RemoteFailed: It cannot be opened.
     """
-    try:
-        state = os.stat(source.path)
-    except FileNotFoundError:
-        raise InputChanged(f"{source.path} was removed while it was being read") from None
-    if (state.st_size, state.st_mtime_ns) != (source.size_bytes, source.mtime_ns):
-        raise InputChanged(
-            f"{source.path} changed while it was being read (it had {source.size_bytes:,} bytes, "
-            f"and has {state.st_size:,} now): run again when it is complete"
+    with open_file(source) as file:
+        if source.compression is None:
+            yield file
+            return
+        if source.fs is not None and source.compression is not None:
+            begins = cast("BufferedReader", file).peek(len(MAGIC[source.compression]))
+            _check_magic(source, begins)
+        if source.compression == "gz":
+            import gzip
+
+            with gzip.open(file, "rb") as inner:
+                yield cast("BinaryIO", inner)
+        elif source.compression == "bz2":
+            import bz2
+
+            with bz2.open(file, "rb") as inner:
+                yield cast("BinaryIO", inner)
+        elif source.compression == "xz":
+            import lzma
+
+            with lzma.open(file, "rb") as inner:
+                yield cast("BinaryIO", inner)
+        else:
+            arrow = pyarrow()
+            with arrow.CompressedInputStream(arrow.PythonFile(file, "r"), "zstd") as inner:
+                yield cast("BinaryIO", inner)
+
+
+def _check_magic(source: Source, begins: bytes) -> None:
+    compression = source.compression
+    if compression and begins and not begins.startswith(MAGIC[compression]):
+        raise BadInput(
+            f"{source.path} is not what its name says: it does not begin as a .{compression} file does. If it was "
+            f"decompressed on its way here, give it a name without .{compression}; else fetch it again"
         )
-
-
-def open_bytes(source: Source) -> BinaryIO:
-    """The content from its beginning, decompressed."""
-    if source.compression == "gz":
-        import gzip
-
-        return cast("BinaryIO", gzip.open(source.path, "rb"))
-    if source.compression == "bz2":
-        import bz2
-
-        return cast("BinaryIO", bz2.open(source.path, "rb"))
-    if source.compression == "xz":
-        import lzma
-
-        return cast("BinaryIO", lzma.open(source.path, "rb"))
-    if source.compression == "zst":
-        arrow = pyarrow()
-        return cast("BinaryIO", arrow.CompressedInputStream(arrow.OSFile(source.path), "zstd"))
-    return open(source.path, "rb")

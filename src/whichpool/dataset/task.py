@@ -15,7 +15,7 @@ from whichpool.dataset.formats import convert
 from whichpool.dataset.journal import Done, load, store
 from whichpool.dataset.readers import read
 from whichpool.dataset.records import Receipt
-from whichpool.dataset.sources import check_unchanged
+from whichpool.dataset.storage import check_unchanged
 from whichpool.dataset.writers import FolderWriter, PartWriter
 
 if TYPE_CHECKING:

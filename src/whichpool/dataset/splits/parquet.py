@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from whichpool import PlanError
 from whichpool.dataset.failures import BadInput
 from whichpool.dataset.sources import pyarrow
+from whichpool.dataset.storage import read_range, same_file_system
 
 if TYPE_CHECKING:
     from whichpool.dataset.records import Source
 
-__all__ = ["expression", "fragment_of", "groups_of", "open_parquet"]
+__all__ = ["expression", "fragment_of", "groups_of", "no_parts", "open_parquet"]
 
 
 def open_parquet(source: Source) -> Any:
@@ -23,12 +23,14 @@ def open_parquet(source: Source) -> Any:
     """
     parquet, arrow = pyarrow("parquet"), pyarrow()
     try:
-        return parquet.ParquetFile(source.path, memory_map=False)
-    except (arrow.ArrowInvalid, arrow.ArrowException, OSError) as error:
+        if source.fs is None:
+            return parquet.ParquetFile(source.path, memory_map=False)
+        fs, path = same_file_system(source)
+        return parquet.ParquetFile(path, filesystem=fs, pre_buffer=True)
+    except (arrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        with open(source.path, "rb") as file:
-            begins = file.read(4) == b"PAR1"
+        begins = read_range(source, 0, 4) == b"PAR1"
         what = (
             "its end is missing, where a Parquet file says what is in it: it was cut short, or is still being written"
             if begins
@@ -37,6 +39,14 @@ def open_parquet(source: Source) -> Any:
             else "it is no Parquet file"
         )
         raise BadInput(f"{source.path} cannot be read: {what} ({error})") from error
+
+
+def no_parts(source: Source) -> BadInput:
+    """What is to be said of a remote file that can only be read from its beginning."""
+    return BadInput(
+        f"{source.path} cannot be read: Parquet is read from its end, and this server gives no part of a file without "
+        "what is before it; fetch it first (whichpool get)"
+    )
 
 
 def expression(where: tuple[tuple[str, str, Any], ...]) -> Any:
@@ -53,9 +63,8 @@ def expression(where: tuple[tuple[str, str, Any], ...]) -> Any:
 
 def fragment_of(source: Source, row_groups: tuple[int, ...] | None = None) -> Any:
     """The file, or some of its row groups, as something that can be filtered while it is read."""
-    local = pyarrow("fs").LocalFileSystem()
-    made = pyarrow("dataset").ParquetFileFormat()
-    return made.make_fragment(os.path.abspath(source.path), local, row_groups=row_groups)
+    fs, path = same_file_system(source)
+    return pyarrow("dataset").ParquetFileFormat().make_fragment(path, fs, row_groups=row_groups)
 
 
 def groups_of(
