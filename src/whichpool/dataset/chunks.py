@@ -103,7 +103,9 @@ def stream(source: Source, reading: Reading) -> Iterator[bytes]:
         except damage as error:
             # A piece is read whole or not at all, so the damage is somewhere in the piece after these.
             where = f" after the first {done:,} bytes of its content" if done else ""
-            raise BadInput(f"{source.path} is cut short or damaged{where} ({error})") from error
+            raise BadInput(
+                f"{source.path} is cut short or damaged{where} ({error}): fetch or write it again"
+            ) from error
         except UnicodeError as error:
             raise BadInput(f"{source.path} is not {reading.encoding}: {error}; give encoding=") from error
         finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 from dataclasses import replace
@@ -12,6 +11,7 @@ import whichpool
 from whichpool.dataset.chunks import arrow_buffer, chunks, head, is_cut, is_ranged
 from whichpool.dataset.failures import BadInput
 from whichpool.dataset.formats import ARROW
+from whichpool.dataset.hints import check_content
 from whichpool.dataset.readers import csv_options, is_decoded
 from whichpool.dataset.records import Dialect, Reading, Source, Split
 from whichpool.dataset.sources import pyarrow
@@ -34,6 +34,9 @@ MOST_SPLIT_BYTES = 4 << 20
 # The columns' types are those of so many places, of so many bytes each. A guess.
 SAMPLES = 8
 SAMPLE_BYTES = 1 << 18
+
+# Of a text file it is looked at so many bytes, to see whether it is one. A guess: a line or more.
+LINE_BYTES = 4096
 
 Header = tuple[str, ...] | None
 """The names of the columns where files have no header row; ``None``: the first row is the header."""
@@ -83,20 +86,22 @@ def cut(
             for groups in groups_of(source, split_bytes, reading.where)
         ]
     else:
-        splits = []
+        splits, headers = [], []
         for source in sources:
             if source.size_bytes > split_bytes and is_ranged(source, reading) and not can_seek(source):
                 source = replace(source, seekable=False)
             whole = not is_ranged(source, reading)
             if whole and (source.size_bytes > split_bytes or not source.seekable):
                 notes.append(f"{source.path} is read from its beginning by one worker: {_why_whole(source)}")
-            splits += (
-                _csv(source, reading, split_bytes, header, whole, plan)
-                if kind == "csv"
-                else _lines(source, reading, split_bytes, whole)
-            )
-        if kind == "csv":
-            reading = _check_names(splits, reading)
+            if kind == "csv":
+                names, more = _csv(source, reading, split_bytes, header, whole, plan)
+                headers.append((source.path, names))
+                splits += more
+            else:
+                splits += _lines(source, reading, split_bytes, whole)
+        _check_names([each for each in headers if each[1]], reading)
+    if not splits:
+        notes.append("there is no record in the input, so the output has no columns, and there is no value")
     splits = [replace(split, index=index) for index, split in enumerate(splits)]
     if reading.batch in ARROW and kind in ("csv", "jsonl") and splits:
         found = schema if schema is not None else _sampled(splits, reading)
@@ -114,22 +119,16 @@ def _why_whole(source: Source) -> str:
 
 
 def _lines(source: Source, reading: Reading, split_bytes: int, whole: bool) -> list[Split]:
-    data, _ = head(source, reading, 64)
+    data, all_of_it = head(source, reading, LINE_BYTES)
     if not data:
         return []
-    _check_mark(source, reading, data)
-    begin = line_splits.bom_bytes(data, "utf-8" if whole else reading.encoding)
+    check_content(source, reading, data, all_of_it=all_of_it)
+    begin = line_splits.bom_bytes(data, reading.encoding if is_cut("text", reading) else "utf-8")
     if whole:
         return [Split(0, (source,), begin)]
     with Ranges(source) if source.fs is not None else open(source.path, "rb") as file:
         cuts = line_splits.line_cuts(cast("BinaryIO", file), begin, source.size_bytes, split_bytes)
     return _ranges(source, cuts, None)
-
-
-def _check_mark(source: Source, reading: Reading, data: bytes) -> None:
-    """UTF-16 in plain letters is valid UTF-8 after its mark, and every other character would be a zero byte."""
-    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) and is_cut("text", reading):
-        raise BadInput(f"{source.path} begins with the mark of UTF-16: give encoding='utf-16'")
 
 
 def _ranges(source: Source, cuts: list[int], names: tuple[str, ...] | None) -> list[Split]:
@@ -139,18 +138,19 @@ def _ranges(source: Source, cuts: list[int], names: tuple[str, ...] | None) -> l
 
 def _csv(
     source: Source, reading: Reading, split_bytes: int, header: Header, whole: bool, plan: dict[str, Any]
-) -> list[Split]:
+) -> tuple[tuple[str, ...], list[Split]]:
+    """The names of its columns, none where it is empty; and its splits."""
     names, begin, has_more = _header(source, reading, header, whole)
     if not has_more:
-        return []
+        return names, []
     if whole:
-        return [Split(0, (source,), begin, names=names)]
+        return names, [Split(0, (source,), begin, names=names)]
     starts = list(range(begin, source.size_bytes, split_bytes))
     if len(starts) > 1:
         ranges = [(source, at, split_bytes, reading.dialect, reading.encoding) for at in starts]
         scans = list(whichpool.map(_scan_range, ranges, **plan))
         starts, _ = csv_splits.compose(scans, starts)
-    return _ranges(source, starts, names)
+    return names, _ranges(source, starts, names)
 
 
 def _scan_range(item: tuple[Source, int, int, Dialect, str]) -> csv_splits.Scan:
@@ -167,7 +167,7 @@ def _header(
     least = 1 << 16
     while True:
         data, all_of_it = head(source, reading, least)
-        _check_mark(source, reading, data)
+        check_content(source, reading, data, all_of_it=all_of_it)
         bom = line_splits.bom_bytes(data, encoding)
         body = data[bom:]
         if header is not None:
@@ -201,18 +201,16 @@ def _header(
     return names, bom + (begin or 0) + end, True
 
 
-def _check_names(splits: list[Split], reading: Reading) -> Reading:
-    for split in splits:
-        first = splits[0]
-        if split.names != first.names:
-            lacks = sorted({*(first.names or ())} ^ {*(split.names or ())}) or ["in another order"]
+def _check_names(headers: list[tuple[str, tuple[str, ...]]], reading: Reading) -> None:
+    for path, names in headers:
+        first_path, first = headers[0]
+        if names != first:
+            lacks = sorted({*first} ^ {*names}) or ["in another order"]
             raise BadInput(
-                f"{split.sources[0].path} does not have the columns of {first.sources[0].path}, and they must be the "
-                f"same: {', '.join(lacks)}"
+                f"{path} does not have the columns of {first_path}, and they must be the same: {', '.join(lacks)}"
             )
-    if splits:
-        _check_columns(reading, list(splits[0].names or ()), splits[0].sources[0].path)
-    return reading
+    for path, names in headers[:1]:
+        _check_columns(reading, list(names), path)
 
 
 def _same_columns(sources: list[Source], reading: Reading) -> None:
@@ -333,7 +331,13 @@ def _sample_of_rows(data: bytes, source: Source, split: Split, reading: Reading,
             continue
         if isinstance(value, dict):
             found.append(value)
-    return arrow.Table.from_pylist(found).schema if found else None
+    try:
+        return arrow.Table.from_pylist(found).schema if found else None
+    except arrow.ArrowException as error:
+        raise BadInput(
+            f"{source.path}: its records have values of several types in one column, or of none that Arrow has "
+            f"({error}); give schema=, or take dictionaries"
+        ) from error
 
 
 def halves(split: Split, reading: Reading) -> tuple[Split, Split] | None:

@@ -68,8 +68,17 @@ def format_for(fn: Callable[..., Any], batch: str | None, source_format: str | N
     chosen = chosen or _DEFAULTS[source_format]
     if chosen not in _POSSIBLE[source_format]:
         possible = ", ".join(name for name in BATCHES if name in _POSSIBLE[source_format])
-        what = "batch=" if batch else "the type hint of the function's argument asks for "
-        raise PlanError(f"{what}{chosen!r} cannot be had from {source_format} input: {possible} can")
+        what = (
+            f"batch={chosen!r}"
+            if batch
+            else f"{chosen!r}, which the type hint of the function's argument asks for,"
+        )
+        of = f"{source_format} input"
+        more = ", or give format='file' for whole files" if chosen in _POSSIBLE["file"] else ""
+        if source_format == "file":
+            of = "files of no known kind"
+            more = ", or give format=, if they are CSV, JSON lines, text or Parquet"
+        raise PlanError(f"{what} cannot be had from {of}: take one of {possible}{more}")
     return chosen
 
 

@@ -12,6 +12,7 @@ not found, and runs again. Receipts are whole or not there: they are renamed int
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,20 +21,41 @@ import shutil
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whichpool.dataset.failures import OutputBusy, RunChanged
+from whichpool.dataset.failures import BadOutput, OutputBusy, RunChanged
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from whichpool.dataset.records import Split
 
-__all__ = ["Done", "Journal", "load", "store", "temporary_name"]
+__all__ = ["Done", "Journal", "load", "making_room", "store", "temporary_name"]
 
 # The lock of a run that was killed is held for a moment still, if it was just starting a process: by that one, until it
 # has become another program. So long is waited for that. Seconds; a guess.
 BUSY_S = 1.0
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The disk is full, or a limit reached."""
+
+
+@contextmanager
+def making_room(folder: str | None) -> Iterator[None]:
+    """Where something is written: if there is no room for it, the error says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            error.add_note(
+                f"there is no room for more in {folder}; what is done is kept there: make room, and make the same "
+                "call again"
+            )
+        raise
 
 
 @dataclass(slots=True)
@@ -97,7 +119,15 @@ class Journal:
         place = os.path.join(self.folder, "lock")
         until = time.monotonic() + BUSY_S
         while True:
-            os.makedirs(self.folder, exist_ok=True)
+            try:
+                os.makedirs(self.folder, exist_ok=True)
+            except OSError as error:
+                if error.errno in NO_ROOM:
+                    raise
+                raise BadOutput(
+                    f"nothing can be written into {os.path.dirname(self.folder) or '.'} ({error.strerror}), where the "
+                    "parts of the output are kept until all is done: choose another place, or make that one writable"
+                ) from error
             try:
                 fd = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             except FileNotFoundError:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichpool.dataset.failures import BadOutput, SchemaDrift
+from whichpool.dataset.journal import making_room
 from whichpool.dataset.parquet_merge import NotMergeable, merge
 from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.writers import csv_bytes, promoted
@@ -42,7 +43,7 @@ def into_file(receipts: list[Receipt], folder: str, kind: str, output: str, *, u
     names = [f"the output of split {each.key.partition('-')[0]}" for each in written]
     temporary = os.path.join(folder, "whole.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with making_room(folder), open(temporary, "wb") as file:
             if kind in ("parquet", "arrow"):
                 _tables(parts, names, kind, file, unify)
             elif kind == "csv":

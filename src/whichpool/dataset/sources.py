@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from whichpool import MissingExtra
 from whichpool.dataset.failures import BadInput
+from whichpool.dataset.hints import check_regular, suggestion
 from whichpool.dataset.records import Source
 from whichpool.dataset.storage import find, is_remote, local_path, open_file
 
@@ -71,44 +72,98 @@ def resolve(
     """
     if wanted is not None and wanted not in NAMES:
         raise BadInput(f"format must be one of {', '.join(NAMES)}, not {wanted!r}")
-    sources: list[Source] = []
-    folders: dict[str, bool] = {}
+    found = _Found(wanted, whole_files)
     each: Iterable[Any] = source if isinstance(source, (list, tuple)) else [source]
     for one in each:
-        sources += _files(one, wanted, whole_files, folders)
+        found.add(one)
+    sources = found.sources
     if not sources:
         raise BadInput(f"{source!r} names no files")
     formats = sorted({each.format for each in sources})
     if len(formats) > 1:
         raise BadInput(f"the input has files of several formats: {', '.join(formats)}; give one, or format=")
-    return sources, folders
+    return sources, found.folders
 
 
-def _files(one: Any, wanted: str | None, whole_files: bool, folders: dict[str, bool]) -> list[Source]:
-    try:
-        path = os.fspath(one)
-    except TypeError:
-        raise BadInput(f"an input is a path, not a {type(one).__name__}") from None
-    if isinstance(path, bytes):
-        path = os.fsdecode(path)
-    if is_remote(path):
-        return _remote(path, wanted, whole_files)
-    path = local_path(path)
-    if os.path.isdir(path):
-        folders[path] = True
-        found = sorted(_walk(path))
-        kind = wanted or _of_folder(found, whole_files)
-        return [_source(os.path.join(path, name), kind, name) for name in found]
-    if not os.path.exists(path) and has_magic(path):
-        names = sorted(name for name in glob(path, recursive=True) if os.path.isfile(name))
-        if not names:
-            raise BadInput(f"no file matches {path!r}")
-        for name in names:
-            folders.setdefault(os.path.dirname(name) or ".", False)
-        return [_source(name, wanted, os.path.basename(name)) for name in names]
-    if not os.path.exists(path):
-        raise BadInput(f"there is no file {path}")
-    return [_source(path, wanted, os.path.basename(path))]
+class _Found:
+    """The files of the input. One that is found by a glob or in a folder is taken once, whatever else finds it."""
+
+    def __init__(self, wanted: str | None, whole_files: bool) -> None:
+        self.sources: list[Source] = []
+        self.folders: dict[str, bool] = {}
+        self._wanted = wanted
+        self._whole_files = whole_files
+        self._named: set[str] = set()
+        self._looked_up: set[str] = set()
+
+    def add(self, one: Any) -> None:
+        """What one entry of the input names."""
+        try:
+            path = os.fspath(one)
+        except TypeError:
+            raise BadInput(f"an input is a path, or a list of paths, not a {type(one).__name__}") from None
+        if isinstance(path, bytes):
+            path = os.fsdecode(path)
+        if not path:
+            raise BadInput("the name of an input is empty")
+        if is_remote(path):
+            self._add_remote(path)
+            return
+        path = local_path(path)
+        if os.path.isdir(path):
+            self.folders[path] = True
+            names = sorted(_walk(path))
+            if not names:
+                raise BadInput(f"there is no file in the folder {path} (hidden ones are left out)")
+            kind = self._wanted or _of_folder(names, self._whole_files)
+            for name in names:
+                place = os.path.join(path, name)
+                if self._is_new(place):
+                    self.sources.append(_source(place, kind, name))
+        elif not os.path.lexists(path) and has_magic(path):
+            places = [place for place in sorted(glob(path, recursive=True)) if not os.path.isdir(place)]
+            if not places:
+                raise BadInput(f"no file matches {path!r}{suggestion(path)}")
+            for place in places:
+                self.folders.setdefault(os.path.dirname(place) or ".", False)
+                if self._is_new(place):
+                    self.sources.append(_source(place, self._wanted, os.path.basename(place)))
+        elif not os.path.lexists(path):
+            raise BadInput(f"there is no file {path}{suggestion(path)}")
+        elif self._is_new(path, named=True):
+            self.sources.append(_source(path, self._wanted, os.path.basename(path)))
+
+    def _is_new(self, path: str, *, named: bool = False) -> bool:
+        """Whether it is to be taken; what is named twice by itself is meant twice.
+
+        Folders may be links to one another, and a glob follows them round and round.
+        """
+        key = (
+            path
+            if is_remote(path)
+            else os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        )
+        if key in self._looked_up or (not named and key in self._named):
+            return False
+        (self._named if named else self._looked_up).add(key)
+        return True
+
+    def _add_remote(self, url: str) -> None:
+        fs, found, several = find(url)
+        is_folder = several and not has_magic(url)
+        names = [name for _, _, name, _, _ in found]
+        kind = self._wanted or (_of_folder(names, self._whole_files) if is_folder else None)
+        for told, inner, name, size, version in found:
+            own, compression = _by_name(name)
+            of = kind or own or "file"
+            if of in ("file", "parquet"):
+                compression = None
+            if self._is_new(told, named=not several):
+                # One whose length is not told can only be read to its end.
+                known = size is not None
+                self.sources.append(
+                    Source(told, of, size or 0, 0, compression, name, version, known, inner, fs)
+                )
 
 
 def _of_folder(names: list[str], whole_files: bool) -> str:
@@ -116,20 +171,6 @@ def _of_folder(names: list[str], whole_files: bool) -> str:
     kinds = {_by_name(name)[0] for name in names}
     single = kinds.pop() if len(kinds) == 1 else None
     return single if single in ("csv", "jsonl", "parquet") and not whole_files else "file"
-
-
-def _remote(url: str, wanted: str | None, whole_files: bool) -> list[Source]:
-    fs, found, is_folder = find(url)
-    kind = wanted or (_of_folder([name for _, _, name, _, _ in found], whole_files) if is_folder else None)
-    made = []
-    for told, inner, name, size, version in found:
-        own, compression = _by_name(name)
-        of = kind or own or "file"
-        if of in ("file", "parquet"):
-            compression = None
-        # One whose length is not told can only be read to its end.
-        made.append(Source(told, of, size or 0, 0, compression, name, version, size is not None, inner, fs))
-    return made
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -155,7 +196,7 @@ def _source(path: str, wanted: str | None, name: str) -> Source:
     kind = wanted or kind or "file"
     if kind in ("file", "parquet"):
         compression = None
-    state = os.stat(path)
+    state = check_regular(path)
     made = Source(path, kind, state.st_size, state.st_mtime_ns, compression, name)
     if compression:
         with open(path, "rb") as file:
@@ -175,7 +216,7 @@ def open_bytes(source: Source) -> Iterator[BinaryIO]:
         if source.compression is None:
             yield file
             return
-        if source.fs is not None and source.compression is not None:
+        if source.fs is not None:
             begins = cast("BufferedReader", file).peek(len(MAGIC[source.compression]))
             _check_magic(source, begins)
         if source.compression == "gz":
@@ -200,9 +241,9 @@ def open_bytes(source: Source) -> Iterator[BinaryIO]:
 
 
 def _check_magic(source: Source, begins: bytes) -> None:
-    compression = source.compression
-    if compression and begins and not begins.startswith(MAGIC[compression]):
+    magic = MAGIC[source.compression] if source.compression else b""
+    if begins[: len(magic)] != magic[: len(begins)]:
         raise BadInput(
-            f"{source.path} is not what its name says: it does not begin as a .{compression} file does. If it was "
-            f"decompressed on its way here, give it a name without .{compression}; else fetch it again"
+            f"{source.path} is not what its name says: it does not begin as a .{source.compression} file does. If it "
+            f"was decompressed on its way here, give it a name without .{source.compression}; else fetch it again"
         )

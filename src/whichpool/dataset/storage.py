@@ -88,7 +88,7 @@ def find(url: str) -> tuple[Any, list[Found], bool]:
     """The files that a URL names: one, those that match it, or those in a folder, by their names.
 
     Returns:
-        The file system; the files; whether it is a folder.
+        The file system; the files; whether there may be several.
 
     Raises:
         MissingExtra: fsspec, or what it needs for this scheme, is not installed.

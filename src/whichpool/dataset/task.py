@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from whichpool.dataset.bad import Rejects
 from whichpool.dataset.cutting import halves
 from whichpool.dataset.formats import convert
-from whichpool.dataset.journal import Done, load, store
+from whichpool.dataset.journal import Done, load, making_room, store
 from whichpool.dataset.readers import read
 from whichpool.dataset.records import Receipt
 from whichpool.dataset.storage import check_unchanged
@@ -108,7 +108,8 @@ class Task:
                 check_unchanged(source)
             part: tuple[str | None, int, str | None] = (None, 0, None)
             if isinstance(writer, PartWriter):
-                part = writer.close()
+                with making_room(self.folder):
+                    part = writer.close()
         except BaseException as error:
             if isinstance(writer, PartWriter):
                 writer.drop()
@@ -120,7 +121,8 @@ class Task:
         receipt = Receipt(split.key, rows_in, rows_out, rejects.count, part[0], part[1], part[2], names)
         done = Done(receipt, value, tuple(rejects.found))
         if self.folder is not None:
-            store(self.folder, split.key, done)
+            with making_room(self.folder):
+                store(self.folder, split.key, done)
         return done
 
     def _run(self, split: Split, rejects: Rejects, writer: Any) -> tuple[int, Any]:
@@ -134,13 +136,16 @@ class Task:
                 rows_in += batch.rows
                 for result, part in self._results(call, batch, piece, rejects):
                     if isinstance(writer, FolderWriter):
-                        writer.add(result, piece.sources[part.numbers[0]].name)
+                        with making_room(self.folder):
+                            writer.add(result, piece.sources[part.numbers[0]].name)
                     elif writer is not None:
-                        writer.add(result)
+                        with making_room(self.folder):
+                            writer.add(result)
                     elif self.combine is not None:
                         value = self.combine.value(value, result)
                 if isinstance(writer, PartWriter) and split.pieces > 1:
-                    writer.flush()
+                    with making_room(self.folder):
+                        writer.flush()
         return rows_in + rejects.count - rejects.of_function, value
 
     def _results(self, call: Any, batch: Batch, split: Split, rejects: Rejects) -> Any:
