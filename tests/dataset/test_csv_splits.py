@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from whichpool.dataset.records import Dialect
 from whichpool.dataset.splits.csv import STATES, compose, header_end, is_splittable, scan
 
-ENCODINGS = ["utf-8", "latin-1", "cp1252"]
+ENCODINGS = ["utf-8", "latin-1", "cp1252", "koi8_r"]
+LONG = {"utf-8": "→\U0001f600\u2028", "latin-1": "§", "cp1252": "€", "koi8_r": "ы"}
+"""What `contents` writes as an é; several bytes, or one that is none of the others."""
 
 
 def rows(data: bytes, dialect: Dialect, encoding: str) -> list[list[str]] | str:
@@ -20,7 +22,7 @@ def rows(data: bytes, dialect: Dialect, encoding: str) -> list[list[str]] | str:
     text = io.TextIOWrapper(io.BytesIO(data), encoding, newline="")
     try:
         return list(csv.reader(text, **dialect.for_csv()))
-    except csv.Error:
+    except (csv.Error, ValueError):  # ValueError: no number, under QUOTE_NONNUMERIC
         return "refused"
 
 
@@ -33,7 +35,8 @@ def pieces(data: bytes, size: int, dialect: Dialect, encoding: str) -> list[byte
 @st.composite
 def dialects(draw: st.DrawFn) -> Dialect:
     specials = draw(st.lists(st.sampled_from(",;\t|\"'\\^~ a"), min_size=3, max_size=3, unique=True))
-    quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONE]))
+    most = [csv.QUOTE_MINIMAL, csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONE, csv.QUOTE_NONNUMERIC]
+    quoting = draw(st.sampled_from(most))
     quotechar = draw(st.sampled_from([specials[1], specials[1], specials[1], None]))
     dialect = Dialect(
         delimiter=specials[0],
@@ -62,8 +65,14 @@ def contents(draw: st.DrawFn) -> tuple[Dialect, str]:
         "\r",
         "\r\n",
         " ",
+        "\r\n\r\n",
+        (dialect.quotechar or "'") * 2,
         "é",
+        "\x85",  # a line's end for `str.splitlines`, and none for `csv`
         "b",
+        "# ",
+        "\0",
+        "7",
     ]
     return dialect, "".join(draw(st.lists(st.sampled_from(marks), max_size=30)))
 
@@ -76,7 +85,7 @@ def contents(draw: st.DrawFn) -> tuple[Dialect, str]:
 @settings(max_examples=150)
 def test_cut_at_every_size_the_rows_are_those_of_the_whole(content, encoding):
     dialect, text = content
-    data = text.encode(encoding)
+    data = text.replace("é", LONG[encoding]).encode(encoding, "ignore")
     whole = rows(data, dialect, encoding)
     for size in range(1, len(data) + 1):
         parts = pieces(data, size, dialect, encoding)

@@ -88,7 +88,7 @@ def test_mean_delays_by_month_from_columns(flights, folder, name):
     ("where", "sql", "most_splits"),
     [
         ([("origin", "==", "JFK"), ("distance", ">=", 1000)], "origin = 'JFK' and distance >= 1000", 17),
-        # In the order of the file October follows January, so a row group can span months that are not next to one another.
+        # In the order of the file October follows January: a row group can span months far apart.
         ([("month", "in", [6, 7]), ("dep_delay", ">", 120)], "month in (6, 7) and dep_delay > 120", 7),
         ([("month", "==", 2)], "month = 2", 3),
         ([("carrier", "==", "ZZ")], "carrier = 'ZZ'", 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from dataclasses import replace
@@ -76,6 +77,17 @@ def cut(
     """
     kind = sources[0].format
     notes: list[str] = []
+    if codecs.lookup(reading.encoding).name == "utf-8-sig":
+        # The mark is looked for in UTF-8 too; this decoder would take it off each split.
+        reading = replace(reading, encoding="utf-8")
+    reading = replace(reading, field_limit=csv.field_size_limit())
+    if reading.batch in ARROW and reading.dialect.quoting != csv.QUOTE_NONE:
+        # What is a number, the columns' types say there; the other ways to quote are read alike.
+        reading = replace(reading, dialect=replace(reading.dialect, quoting=csv.QUOTE_MINIMAL))
+    try:
+        csv.reader([], **reading.dialect.for_csv())
+    except (TypeError, ValueError, csv.Error) as error:
+        raise whichpool.PlanError(f"dialect= is none that csv.reader takes: {error}") from None
     if kind == "file":
         splits = [Split(0, group) for group in groups_of_files(sources, split_bytes)]
     elif kind == "parquet":
@@ -123,12 +135,20 @@ def _lines(source: Source, reading: Reading, split_bytes: int, whole: bool) -> l
     if not data:
         return []
     check_content(source, reading, data, all_of_it=all_of_it)
-    begin = line_splits.bom_bytes(data, reading.encoding if is_cut("text", reading) else "utf-8")
+    begin = _mark_bytes(source, reading, data)
     if whole:
         return [Split(0, (source,), begin)]
     with Ranges(source) if source.fs is not None else open(source.path, "rb") as file:
         cuts = line_splits.line_cuts(cast("BinaryIO", file), begin, source.size_bytes, split_bytes)
     return _ranges(source, cuts, None)
+
+
+def _mark_bytes(source: Source, reading: Reading, data: bytes) -> int:
+    """How long the mark is that the content begins with, as it is read: some decoders take it off themselves."""
+    if is_cut(source.format, reading):
+        return line_splits.bom_bytes(data, reading.encoding)
+    taken_off = codecs.lookup(reading.encoding).name in ("utf-16", "utf-32")
+    return 0 if taken_off else line_splits.bom_bytes(data, "utf-8")
 
 
 def _ranges(source: Source, cuts: list[int], names: tuple[str, ...] | None) -> list[Split]:
@@ -168,13 +188,15 @@ def _header(
     while True:
         data, all_of_it = head(source, reading, least)
         check_content(source, reading, data, all_of_it=all_of_it)
-        bom = line_splits.bom_bytes(data, encoding)
+        bom = _mark_bytes(source, reading, data)
         body = data[bom:]
         if header is not None:
             return header, bom, bool(body)
         # What cannot be decoded after the header is a bad record, and is found where it is read.
         text = body.decode(encoding, "surrogateescape")
-        rows = csv.reader(io.StringIO(text, newline=""), **dialect.for_csv())
+        # Names are texts, whatever the dialect makes of other fields without quotes.
+        quoting = csv.QUOTE_NONE if dialect.quoting == csv.QUOTE_NONE else csv.QUOTE_MINIMAL
+        rows = csv.reader(io.StringIO(text, newline=""), **dialect.for_csv() | {"quoting": quoting})
         if not csv_splits.is_splittable(dialect, encoding):
             # Its records cannot be told by bytes; the whole of it is one chunk, with the header as a record.
             raise BadInput(

@@ -22,6 +22,7 @@ from whichpool.dataset.chunks import Chunk, arrow_buffer, chunks
 from whichpool.dataset.failures import BadInput
 from whichpool.dataset.formats import ARROW
 from whichpool.dataset.sources import pyarrow
+from whichpool.dataset.splits import csv as csv_splits
 from whichpool.dataset.splits.parquet import expression, fragment_of, open_parquet
 from whichpool.dataset.storage import open_file
 
@@ -69,6 +70,8 @@ def read(split: Split, reading: Reading, rejects: Rejects) -> Iterator[Batch]:
     elif kind == "parquet":
         yield from _parquet(split, reading)
     else:
+        if kind == "csv" and csv.field_size_limit() != reading.field_limit:
+            csv.field_size_limit(reading.field_limit)
         for chunk in chunks(split, reading):
             yield from _of_chunk(chunk, kind, split, reading, rejects)
 
@@ -172,7 +175,10 @@ def _csv_batches(chunk: Chunk, split: Split, reading: Reading, rejects: Rejects)
             first += len(records)
         else:
             return
-    except (UnicodeDecodeError, csv.Error):
+    except (
+        ValueError,
+        csv.Error,
+    ):  # ValueError: bytes of another encoding; no number, under QUOTE_NONNUMERIC
         pass
     yield from _batches(_csv_rows(chunk, split, reading, rejects, first), chunk, reading)
 
@@ -192,41 +198,53 @@ def _csv_rows(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     width = len(split.names or ())
     names, pick = _picked(split.names or (), reading.columns)
-    try:
-        data = chunk.data[chunk.span(first)[0] :] if first else chunk.data
-    except StopIteration:
-        return
-    try:
-        text, checked = data.decode(chunk.encoding), False
-    except UnicodeDecodeError:
-        text, checked = data.decode(chunk.encoding, "surrogateescape"), True
-    number = first - 1
-    rows: Iterator[list[str]] = csv.reader(io.StringIO(text, newline=""), **reading.dialect.for_csv())
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            number += 1
-            rejects.add(error, number, chunk)
-            # The reader has lost its place: it begins anew with the next record.
-            rest = chunk.data[chunk.span(number)[1] :].decode(chunk.encoding, "surrogateescape")
-            rows = csv.reader(io.StringIO(rest, newline=""), **reading.dialect.for_csv())
-            continue
-        if not row:
-            continue  # a blank line
-        number += 1
-        if len(row) != width:
+    for number, row in enumerate(_parsed(chunk, reading, first), first):
+        if isinstance(row, Exception):
+            rejects.add(row, number, chunk)
+        elif len(row) != width:
             rejects.add(BadInput(f"{len(row)} fields where the header has {width}"), number, chunk)
-        elif checked and not all(is_decoded(field) for field in row):
+        elif not all(map(is_decoded, row)):
             rejects.add(BadInput(f"bytes that are not {chunk.encoding}"), number, chunk)
         else:
             yield number, dict(zip(names, pick(row) if pick else row, strict=True))
 
 
-def is_decoded(text: str) -> bool:
-    """Whether no byte was left over when the text was decoded with ``surrogateescape``."""
+def _parsed(chunk: Chunk, reading: Reading, first: int) -> Iterator[list[str] | Exception]:
+    """The records from this one on: the fields of each, or why it has none."""
+    number, dialect = first, reading.dialect.for_csv()
+    try:
+        data = chunk.data[chunk.span(first)[0] :] if first else chunk.data
+        text = data.decode(chunk.encoding, "surrogateescape")
+        for row in csv.reader(io.StringIO(text, newline=""), **dialect):
+            if row:  # else it is a blank line
+                yield row
+                number += 1
+        return
+    except StopIteration:
+        return  # there is no such record
+    except (csv.Error, ValueError):
+        pass  # the reader has lost its place: from here on it is given one record at a time
+    while True:
+        try:
+            begin, end = chunk.span(number)
+        except StopIteration:
+            return
+        text = chunk.data[begin:end].decode(chunk.encoding, "surrogateescape")
+        try:
+            yield next(csv.reader(io.StringIO(text, newline=""), **dialect))
+        except (csv.Error, ValueError) as error:
+            if "field limit" in str(error):
+                error = BadInput(
+                    f"{error}: a quote that is not closed, or csv.field_size_limit() is to be raised"
+                )
+            yield error
+        number += 1
+
+
+def is_decoded(text: Any) -> bool:
+    """Whether no byte was left over when the text was decoded with ``surrogateescape``; a number is no text."""
+    if not isinstance(text, str):
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -272,6 +290,8 @@ def csv_options(split_names: tuple[str, ...], reading: Reading, data: bytes, enc
 
 def _csv_table(chunk: Chunk, split: Split, reading: Reading) -> Any:
     part, schema = pyarrow("csv"), _schema(reading)
+    if not csv_splits.is_regular(chunk.data, reading.dialect, chunk.encoding):
+        raise ValueError("pyarrow may read it otherwise than `csv`")
     options = csv_options(split.names or (), reading, chunk.data, chunk.encoding)
     convert = part.ConvertOptions(
         column_types=schema, include_columns=list(reading.columns or schema.names), strings_can_be_null=False

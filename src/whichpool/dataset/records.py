@@ -104,6 +104,8 @@ class Reading:
     batch_rows: int = 65_536
     encoding: str = "utf-8"
     dialect: Dialect = field(default_factory=Dialect)
+    field_limit: int = 131_072
+    """Characters of a field of CSV, at the most: `csv.field_size_limit` of the process that the run was begun in."""
     schema: bytes | None = None
     """The Arrow schema that CSV and JSON lines are read with, serialized; so that all splits agree."""
 

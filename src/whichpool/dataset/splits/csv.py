@@ -23,7 +23,7 @@ from whichpool.dataset.records import Dialect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Scan", "compose", "header_end", "is_splittable", "last_record", "records", "scan"]
+__all__ = ["Scan", "compose", "header_end", "is_regular", "is_splittable", "last_record", "records", "scan"]
 
 # The states of csv.reader between two bytes. START_RECORD and EAT_CRNL are told apart by whether a \n may still follow;
 # AFTER_ESCAPED_CRNL behaves as IN_FIELD.
@@ -286,6 +286,30 @@ def scan(data: bytes, dialect: Dialect, encoding: str = "utf-8") -> Scan:
     for lead in {*leads.values()} - {*ends}:
         ends[lead] = _end_state(data, lead, auto)
     return tuple((state, None) if first is None else (ends[leads[first]], first) for first, state in found)
+
+
+def is_regular(data: bytes, dialect: Dialect, encoding: str = "utf-8") -> bool:
+    """Whether whole records have nothing but plain fields and fields that are quoted from end to end.
+
+    Others (a quote within a field, text after a closing quote, an escape) readers of CSV do not read alike.
+    """
+    auto = _automaton(dialect, encoding)
+    if all(character not in data for character in auto.special):
+        return True
+    if dialect.escapechar and dialect.escapechar.encode(encoding.replace("-sig", "")) in data:
+        return False
+    if auto.fast is None:
+        return False
+    if _is_quote(data[:1], dialect, encoding):
+        data = b"\n" + data  # a quoted field is one that comes after a delimiter or a line's end
+    if not data.endswith((b"\n", b"\r")):
+        data += b"\n"
+    match = auto.fast.match(data)
+    return match is not None and match.end() == len(data)
+
+
+def _is_quote(data: bytes, dialect: Dialect, encoding: str) -> bool:
+    return dialect.quotechar is not None and data == dialect.quotechar.encode(encoding.replace("-sig", ""))
 
 
 def compose(scans: list[Scan], starts: list[int]) -> tuple[list[int], int]:
