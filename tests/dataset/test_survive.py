@@ -214,6 +214,55 @@ def test_a_worker_that_dies_of_memory_gets_its_split_in_pieces(csv_file, rows, t
         whichpool.process(csv_file, work.no_memory, out, split_bytes=50_000, plan="loop", restart=True)
 
 
+@pytest.mark.parametrize("plan", ["loop", (0, 2), (2, 1)], ids=str)
+def test_a_reduction_that_is_short_of_memory_reads_in_pieces(csv_file, rows, plan):
+    report = whichpool.process(csv_file, work.short_of_memory, combine=work.add, split_bytes=3000, plan=plan)
+    assert report.value == [row["id"] for row in rows]
+    assert report.rows_in == 500
+    assert any(
+        "ran out of memory at" in note and "bytes " in note and "pieces" in note for note in report.notes
+    )
+
+
+def test_a_reduction_whose_worker_is_killed_reads_in_pieces(csv_file, rows):
+    report = whichpool.process(
+        csv_file, work.ids_unless_killed, combine=work.add, split_bytes=3000, plan=(2, 1)
+    )
+    assert report.value == [row["id"] for row in rows]
+    assert report.run.plan.processes == 2
+
+
+def test_a_killed_worker_of_a_reduction_costs_its_own_split_only(csv_file, rows, tmp_path, monkeypatch):
+    trace = tmp_path / "trace"
+    monkeypatch.setenv("DATASET_TEST_TRACE", str(trace))
+    report = whichpool.process(csv_file, work.traced, combine=work.add, split_bytes=2000, plan=(2, 1))
+    assert report.value == [row["id"] for row in rows]
+    begun = [line.split()[0] for line in trace.read_text().splitlines()]
+    assert len(begun) > report.splits
+    again = {name for name in begun if begun.count(name) > 1}
+    # The one that died, and perhaps that which the engine had sent to the same worker.
+    assert 1 <= len(again) <= 3, again
+
+
+def test_a_reduction_that_never_has_enough_memory_names_the_split(csv_file):
+    with pytest.raises(SplitDied, match=r"rows.csv, bytes \d+ to \d+: its worker runs out of memory, though"):
+        whichpool.process(csv_file, work.no_memory, combine=work.add, split_bytes=50_000, plan="loop")
+
+
+def test_what_cannot_be_cut_is_tried_once_more_alone_and_then_named(csv_file, tmp_path):
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(gzip.compress(csv_file.read_bytes()))
+    calls = []
+
+    def fn(rows: list[dict]) -> int:
+        calls.append(len(rows))
+        raise MemoryError
+
+    with pytest.raises(SplitDied, match=r"rows.csv.gz: its worker .* it runs alone \(it cannot be cut\)"):
+        whichpool.process(path, fn, combine=work.add, plan="loop")
+    assert calls == [500, 500]
+
+
 def test_a_function_that_writes_what_others_see_is_kept_in_line(csv_file, tmp_path):
     work.SEEN = 0
     report = whichpool.process(csv_file, work.counting, tmp_path / "out.jsonl", split_bytes=1000)

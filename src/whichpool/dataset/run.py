@@ -59,7 +59,7 @@ def process(
     """Map a function over a dataset into an output, or map-reduce it to a value, on every core.
 
     The input is cut into splits; each is read, worked off and written where it runs, so what travels to a worker
-    is a path and an offset. The splits are the items of `whichpool.imap` or `whichpool.map_reduce`.
+    is a path and an offset. The splits are the items of `whichpool.imap`.
 
     Args:
         source: A path, a glob, a folder, or a list of these: CSV, JSON lines, text, Parquet, or any files; the first
@@ -146,6 +146,7 @@ def process(
             kept.begin(*identity, restart)
             notes += [f"since the earlier run: {change}" for change in kept.changes]
         worked = work_off(job, splits, reading, kept, progress)
+        notes += worked.notes
         total = worked.total
         goal.limit.check(total.rejected, total.rows_in)
         aside = close(goal, target, worked.results, kept, unify=unify)

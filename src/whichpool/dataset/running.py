@@ -10,7 +10,8 @@ from uuid import uuid4
 import whichpool
 from whichpool.dataset.failures import SplitDied
 from whichpool.dataset.records import Receipt
-from whichpool.dataset.task import NOTHING, Combine, Task
+from whichpool.dataset.task import Combine, Task, is_nothing, pieces_of
+from whichpool.dataset.tree import Tree
 
 if TYPE_CHECKING:
     from whichpool.dataset.bad import Limit
@@ -24,6 +25,8 @@ __all__ = ["Worked", "work_off"]
 # 4 MB is 64 KB, and what does not fit then is not the split.
 MOST_PIECES = 64
 SIGKILL = 9
+# Splits that had to be read in pieces are named in the report up to so many. A guess at what is read.
+NOTES_OF_PIECES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ class Worked:
     resumed: int
     """How many of them an earlier run had done."""
     run: Any
-    """The engine's report; ``None``: there is none."""
+    """The engine's report; ``None``: nothing was left to run."""
+    notes: tuple[str, ...] = ()
 
     @property
     def total(self) -> Receipt:
@@ -48,6 +52,40 @@ class Worked:
             sum(each.rows_out for each in receipts),
             sum(each.rejected for each in receipts),
         )
+
+
+class _Gathered:
+    """What has come of splits so far: a receipt for each; or one value, combined as they come."""
+
+    def __init__(self, splits: list[Split], combine: Combine | None) -> None:
+        self.rows = 0
+        self.rejected = 0
+        self._tree = Tree(combine) if combine is not None else None
+        self._splits = splits
+        self._places = {split.key: place for place, split in enumerate(splits)}
+        self._by_key: dict[str, Done] = {}
+
+    def add(self, done: Done) -> None:
+        """One more; `BaseException` is what combining it has raised."""
+        receipt = done.receipt
+        self.rows += receipt.rows_in
+        self.rejected += receipt.rejected
+        if self._tree is None:
+            self._by_key[receipt.key] = done
+            return
+        place = self._places[receipt.key]
+        try:
+            self._tree.add(place, done)
+        except BaseException as error:
+            error.add_note(f"in combining, when the value of {self._splits[place]} had come")
+            raise
+
+    def results(self) -> list[Done]:
+        """Of each, in the order of the input; or one, of all together."""
+        if self._tree is not None:
+            whole = self._tree.total()
+            return [whole] if whole is not None else []
+        return [self._by_key[split.key] for split in self._splits]
 
 
 def work_off(job: Job, splits: list[Split], reading: Reading, kept: Journal | None, progress: Any) -> Worked:
@@ -70,74 +108,73 @@ def work_off(job: Job, splits: list[Split], reading: Reading, kept: Journal | No
     folder = kept.folder if kept is not None else None
     combine = Combine(goal.combine) if goal.combine is not None else None
     task = Task(goal.function, reading, goal.bad, uuid4().hex, folder, kind, target.header, combine)
+    gathered = _Gathered(splits, combine)
     have = kept.done(splits) if kept is not None else {}
-    options = {**job.engine, "progress": progress}
-    if combine is not None:
-        done, run = _reduced(task, combine, splits, options)
-        value = None if done is None or _no_value(done) else done.value
-        return Worked([done] if done is not None else [], value, len(have), run)
-    if kind == "folder":
-        have = {key: done for key, done in have.items() if _has_files(folder or "", done)}
-    missing = [split for split in splits if split.key not in have]
-    results, run = _mapped(task, missing, options, have, goal.limit)
-    by_key = have | {done.receipt.key: done for done in results}
-    return Worked([by_key[split.key] for split in splits], None, len(have), run)
+    missing = []
+    for split in splits:
+        done = have.pop(split.key, None)
+        if done is None or (kind == "folder" and not _has_files(folder or "", done)):
+            missing.append(split)
+        else:
+            gathered.add(done)
+    run, notes = _through_engine(task, missing, {**job.engine, "progress": progress}, goal.limit, gathered)
+    results = gathered.results()
+    value = results[0].value if combine is not None and results and not is_nothing(results[0].value) else None
+    return Worked(results, value, len(splits) - len(missing), run, notes)
 
 
 def _has_files(folder: str, done: Done) -> bool:
     return all(os.path.exists(os.path.join(folder, "files", name)) for name in done.receipt.files)
 
 
-def _mapped(
-    task: Task, splits: list[Split], options: dict[str, Any], have: dict[str, Done], limit: Limit
-) -> tuple[list[Done], Any]:
-    """With the largest first, so that the workers end together; their order is restored from their names."""
-    waiting = (
-        sorted(splits, key=_size, reverse=True) if splits and len({_size(s) for s in splits}) > 1 else splits
-    )
-    found: list[Done] = []
-    rows = sum(done.receipt.rows_in for done in have.values())
-    bad = sum(done.receipt.rejected for done in have.values())
+def _through_engine(
+    task: Task, splits: list[Split], options: dict[str, Any], limit: Limit, gathered: _Gathered
+) -> tuple[Any, tuple[str, ...]]:
+    """One round for all the splits; and further ones, for those whose workers ran out of memory.
+
+    Returns:
+        The engine's report of the first round, and what is to be said of the others.
+    """
+    waiting = splits
+    if task.combine is None and len({_size(split) for split in splits}) > 1:
+        # The largest first, so that the workers end together. Not where values are combined: neighbours should meet
+        # soon.
+        waiting = sorted(splits, key=_size, reverse=True)
     run = None
+    in_pieces: dict[str, Split] = {}
     while waiting:
         again: list[Split] = []
-        # What is tried again because its worker died of memory has all the memory there is.
-        alone = {"plan": "processes", "limit": 1} if waiting[0].pieces > 1 else {}
-        with whichpool.imap(
-            task, waiting, ordered=False, on_error="return", **{**options, **alone}
-        ) as results:
+        with whichpool.imap(task, waiting, ordered=False, on_error="return", **options) as results:
             for result in results:
                 if isinstance(result, whichpool.Failure):
-                    again.append(_smaller(waiting[result.index], result.error))
+                    again.append(_smaller(waiting[result.index], task.reading, result.error))
                     continue
-                found.append(result)
-                rows += result.receipt.rows_in
-                bad += result.receipt.rejected
-                if bad:
-                    limit.check(bad, rows)
+                gathered.add(result)
+                if gathered.rejected:
+                    limit.check(gathered.rejected, gathered.rows)
             run = run or results.report
-        waiting = again
-    return found, run
+        in_pieces.update({split.key: split for split in again})
+        waiting, options = again, _alone(options)
+    notes = [
+        f"a worker ran out of memory at {split}: it was read in {split.pieces} pieces"
+        for split in [*in_pieces.values()][:NOTES_OF_PIECES]
+    ]
+    if len(in_pieces) > NOTES_OF_PIECES:
+        notes.append(
+            f"so were {len(in_pieces) - NOTES_OF_PIECES} others: smaller split_bytes would do for all"
+        )
+    return run, tuple(notes)
 
 
-def _reduced(
-    task: Task, combine: Combine, splits: list[Split], options: dict[str, Any]
-) -> tuple[Done | None, Any]:
-    """As one value; a split whose worker died of memory is read in smaller pieces, and the rest done again."""
-    splits = [*splits]
-    while splits:
-        try:
-            return whichpool.map_reduce(task, splits, combine, **options), None
-        except (whichpool.WorkerDied, MemoryError) as error:
-            index = getattr(error, "index", None)
-            if index is None:
-                raise
-            splits[index] = _smaller(splits[index], error)
-    return None, None
+def _alone(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with which a split has all the memory there is, in a process that may die of it.
 
-
-def _no_value(done: Done) -> bool:
-    return isinstance(done.value, str) and done.value == NOTHING
+    A plan without processes stays: it was asked for, or the function writes what others see.
+    """
+    plan = options.get("plan", "auto")
+    if plan in ("loop", "threads") or (isinstance(plan, tuple) and not plan[0]):
+        return {**options, "limit": 1}
+    return {**options, "plan": "processes", "limit": 1}
 
 
 def _size(split: Split) -> int:
@@ -147,19 +184,25 @@ def _size(split: Split) -> int:
     return sum(source.size_bytes for source in split.sources)
 
 
-def _smaller(split: Split, error: BaseException) -> Split:
+def _smaller(split: Split, reading: Reading, error: BaseException) -> Split:
     """The split, to be read in smaller pieces, if it was memory that it failed of.
 
+    What cannot be cut is tried once more all the same: then it has all the memory there is.
+
     Raises:
-        SplitDied: It cannot be read in smaller pieces.
+        SplitDied: It has been read in the smallest pieces.
         BaseException: It was something else.
     """
     killed = isinstance(error, whichpool.WorkerDied) and error.exitcode == -SIGKILL
     if not killed and not isinstance(error, MemoryError):
         raise error
-    if split.pieces >= MOST_PIECES:
-        raise SplitDied(
-            f"{split}: its worker runs out of memory, though it reads it in {split.pieces} pieces; "
-            "the function holds more than it is given, or the machine has too little"
-        ) from error
-    return replace(split, pieces=split.pieces * 2)
+    smaller = replace(split, pieces=split.pieces * 2)
+    if split.pieces > 1:
+        pieces = len(pieces_of(split, reading))
+        if split.pieces >= MOST_PIECES or len(pieces_of(smaller, reading)) == pieces:
+            how = f"it reads it in {pieces} pieces" if pieces > 1 else "it runs alone (it cannot be cut)"
+            raise SplitDied(
+                f"{split}: its worker runs out of memory, though {how}; "
+                "the function holds more than it is given, or the machine has too little"
+            ) from error
+    return smaller
