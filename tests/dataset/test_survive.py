@@ -249,6 +249,36 @@ def test_a_reduction_that_never_has_enough_memory_names_the_split(csv_file):
         whichpool.process(csv_file, work.no_memory, combine=work.add, split_bytes=50_000, plan="loop")
 
 
+def killed_at_200(rows: list[dict]) -> list[dict]:
+    if any(row["id"] == "r200" for row in rows):
+        os._exit(3)
+    return rows
+
+
+def test_what_fails_is_named_in_words_not_by_its_records(csv_file, tmp_path):
+    with pytest.raises(whichpool.WorkerDied) as died:
+        whichpool.process(csv_file, killed_at_200, tmp_path / "o.csv", split_bytes=1000, plan=(2, 1))
+    assert "Split(" not in str(died.value)
+    assert "rows.csv, bytes " in str(died.value)
+    for how in ({"output": tmp_path / "p.csv"}, {"combine": work.add}):
+        for plan in ("loop", (2, 1)):
+            with pytest.raises(ValueError, match="thirteen") as raised:
+                whichpool.process(csv_file, work.picky_batch, split_bytes=1000, plan=plan, **how)
+            said = "\n".join(raised.value.__notes__)
+            assert "rows.csv, bytes " in said
+            for inner in ("Split(", "Source(", "Dialect(", "Reading("):
+                assert inner not in said
+
+
+def test_row_groups_are_named(tmp_path):
+    pq.write_table(pa.table({"x": list(range(100))}), tmp_path / "in.parquet", row_group_size=10)
+    with pytest.raises(ValueError, match="thirteen") as raised:
+        whichpool.process(
+            tmp_path / "in.parquet", work.picky_arrow, tmp_path / "o.parquet", split_bytes=1, plan="loop"
+        )
+    assert any(note.endswith("in.parquet, row group 1") for note in raised.value.__notes__)
+
+
 def test_what_cannot_be_cut_is_tried_once_more_alone_and_then_named(csv_file, tmp_path):
     path = tmp_path / "rows.csv.gz"
     path.write_bytes(gzip.compress(csv_file.read_bytes()))
@@ -402,7 +432,10 @@ def test_parts_with_other_columns_are_named_or_unified(csv_file, tmp_path):
         return [{"id": row["id"]} | ({"more": 1} if int(row["x"]) > 250 else {}) for row in batch][-1:]
 
     for name, fitted in (("out.parquet", [None, 1]), ("out.csv", ["", "1"])):
-        with pytest.raises(SchemaDrift, match=r"split 000000 and the output of split 0000.*more"):
+        with pytest.raises(
+            SchemaDrift,
+            match=r"rows.csv, bytes \d+ to \d+ and the output of .*rows.csv, bytes \d+ to \d+ .*more",
+        ):
             whichpool.process(csv_file, drifts, tmp_path / name, split_bytes=1000, plan="loop")
         report = whichpool.process(
             csv_file, drifts, tmp_path / name, split_bytes=1000, plan="loop", unify=True

@@ -41,9 +41,12 @@ class Source:
     """In a folder: the path from there, with ``/``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Split:
-    """What one call of the engine works on. This travels, and never rows."""
+    """What one call of the engine works on. This travels, and never rows.
+
+    It is named by its file and the bytes or row groups, also where the engine names its item.
+    """
 
     index: int
     """Its place in the order of the input."""
@@ -77,6 +80,8 @@ class Split:
         if self.length is not None:
             return f"{first}, bytes {self.offset} to {self.offset + self.length}"
         return first
+
+    __repr__ = __str__
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,8 @@ class Receipt:
     """What became of a split."""
 
     key: str
+    split: str
+    """In words."""
     rows_in: int
     rows_out: int
     rejected: int

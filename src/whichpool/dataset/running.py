@@ -48,6 +48,7 @@ class Worked:
         receipts = [done.receipt for done in self.results]
         return Receipt(
             "",
+            "all",
             sum(each.rows_in for each in receipts),
             sum(each.rows_out for each in receipts),
             sum(each.rejected for each in receipts),

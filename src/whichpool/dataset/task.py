@@ -114,7 +114,9 @@ class Task:
             raise
         names = tuple(writer.names) if isinstance(writer, FolderWriter) else ()
         rows_out = writer.rows if writer is not None else 0
-        receipt = Receipt(split.key, rows_in, rows_out, rejects.count, part[0], part[1], part[2], names)
+        receipt = Receipt(
+            split.key, str(split), rows_in, rows_out, rejects.count, part[0], part[1], part[2], names
+        )
         done = Done(receipt, value, tuple(rejects.found))
         if self.folder is not None:
             store(self.folder, split.key, done)
