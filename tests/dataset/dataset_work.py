@@ -151,3 +151,10 @@ def stops_at(row: dict) -> dict:
         with open(trace, "a", encoding="utf-8") as file:
             file.write(row["x"] + "\n")
     return row
+
+
+def slow_ids(rows: list[dict]) -> list[dict]:
+    import time
+
+    time.sleep(0.05)
+    return rows

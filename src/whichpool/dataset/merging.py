@@ -27,7 +27,7 @@ def into_file(receipts: list[Receipt], folder: str, kind: str, output: str, *, u
     """The parts, one after the other, as one file.
 
     Args:
-        receipts: In the order of the input.
+        receipts: In the order that the output is to have.
         folder: The journal's.
         kind: One of `whichpool.dataset.writers.KINDS`.
         output: The path; a file that is there is replaced.
@@ -189,7 +189,7 @@ def into_folder(receipts: list[Receipt], folder: str, kind: str | None, output: 
     """The parts, or the files, as a folder.
 
     Args:
-        receipts: In the order of the input.
+        receipts: In the order that the parts are to have.
         folder: The journal's.
         kind: What the parts are; ``None``: the output is files that have names of their own.
         output: The path; an empty folder that is there is replaced.

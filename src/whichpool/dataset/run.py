@@ -15,6 +15,7 @@ from whichpool.dataset.earlier import identity_of, opened, why
 from whichpool.dataset.formats import format_for
 from whichpool.dataset.guard import plan_for
 from whichpool.dataset.planning import Job, engine_options, goal_of, limited, reading_of, target_of
+from whichpool.dataset.progress import check, listener
 from whichpool.dataset.records import ProcessReport
 from whichpool.dataset.running import work_off
 from whichpool.dataset.sources import resolve
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    from whichpool.dataset.records import Dialect
+    from whichpool.dataset.records import Dialect, Progress
 
 __all__ = ["process"]
 
@@ -53,7 +54,8 @@ def process(
     journal: str | os.PathLike[str] | None = None,
     restart: bool = False,
     why_rerun: bool = False,
-    progress: Any = False,
+    progress: bool | Callable[[Progress], object] = False,
+    ordered: bool = True,
     **engine: Any,
 ) -> ProcessReport:
     """Map a function over a dataset into an output, or map-reduce it to a value, on every core.
@@ -94,7 +96,11 @@ def process(
             output, and none without an output.
         restart: Drop what an earlier run has done, instead of going on from it.
         why_rerun: Run nothing: say in the notes of the report how much an earlier run has done, and what has changed.
-        progress: As for `whichpool.map`, in splits.
+        progress: ``False``, the default. ``True``: a bar, on a terminal. A function: called with a
+            `whichpool.dataset.records.Progress` (records, bytes, seconds left) about ten times a second, in the
+            caller's thread, and at the end.
+        ordered: ``False``: the records of an output in one file, or the parts of a folder, follow one another as their
+            splits were done; within a split in the order of the input. All of them are there, and counted, as else.
         **engine: ``plan``, ``limit``, ``shared``, ``seed``, ``retries``, ``deadline``, ``timeout`` and
             ``max_worker_memory``, as for `whichpool.map`. ``limit`` is twice the cores by default, except for whole
             files, since each split in progress takes memory: a function that waits for others may want more.
@@ -110,7 +116,8 @@ def process(
         BaseException: What ``fn`` raised, with the place in the input as a note.
     """
     begun = time.perf_counter()
-    goal = goal_of(fn, output, combine, bad, max_bad, quarantine, output_format)
+    check(progress)
+    goal = goal_of(fn, output, combine, bad, max_bad, quarantine, output_format, ordered)
     options, notes = plan_for(fn, engine_options(engine))
     chosen = format_for(fn, batch, None)
     sources, folders = resolve(
@@ -145,7 +152,8 @@ def process(
                 return why(splits, kept, identity)
             kept.begin(*identity, restart)
             notes += [f"since the earlier run: {change}" for change in kept.changes]
-        worked = work_off(job, splits, reading, kept, progress)
+        with listener(progress) as tell:
+            worked = work_off(job, splits, reading, kept, tell)
         notes += worked.notes
         total = worked.total
         goal.limit.check(total.rejected, total.rows_in)

@@ -9,14 +9,17 @@ from uuid import uuid4
 
 import whichpool
 from whichpool.dataset.failures import SplitDied
+from whichpool.dataset.progress import Book
 from whichpool.dataset.records import Receipt
 from whichpool.dataset.task import Combine, Task, is_nothing, pieces_of
 from whichpool.dataset.tree import Tree
 
 if TYPE_CHECKING:
-    from whichpool.dataset.bad import Limit
+    from collections.abc import Callable
+
     from whichpool.dataset.journal import Done, Journal
     from whichpool.dataset.planning import Job
+    from whichpool.dataset.progress import Tell
     from whichpool.dataset.records import Reading, Split
 
 __all__ = ["Worked", "work_off"]
@@ -34,7 +37,7 @@ class Worked:
     """What came of the splits."""
 
     results: list[Done]
-    """Of each, in the order of the input; or one, of all together."""
+    """Of each, in the order of the input or as they came; or one, of all together."""
     value: Any
     resumed: int
     """How many of them an earlier run had done."""
@@ -59,8 +62,6 @@ class _Gathered:
     """What has come of splits so far: a receipt for each; or one value, combined as they come."""
 
     def __init__(self, splits: list[Split], combine: Combine | None) -> None:
-        self.rows = 0
-        self.rejected = 0
         self._tree = Tree(combine) if combine is not None else None
         self._splits = splits
         self._places = {split.key: place for place, split in enumerate(splits)}
@@ -68,28 +69,30 @@ class _Gathered:
 
     def add(self, done: Done) -> None:
         """One more; `BaseException` is what combining it has raised."""
-        receipt = done.receipt
-        self.rows += receipt.rows_in
-        self.rejected += receipt.rejected
+        key = done.receipt.key
         if self._tree is None:
-            self._by_key[receipt.key] = done
+            self._by_key[key] = done
             return
-        place = self._places[receipt.key]
+        place = self._places[key]
         try:
             self._tree.add(place, done)
         except BaseException as error:
             error.add_note(f"in combining, when the value of {self._splits[place]} had come")
             raise
 
-    def results(self) -> list[Done]:
-        """Of each, in the order of the input; or one, of all together."""
+    def results(self, *, ordered: bool) -> list[Done]:
+        """Of each, in the order of the input or as they came; or one, of all together."""
         if self._tree is not None:
             whole = self._tree.total()
             return [whole] if whole is not None else []
+        if not ordered:
+            return [*self._by_key.values()]
         return [self._by_key[split.key] for split in self._splits]
 
 
-def work_off(job: Job, splits: list[Split], reading: Reading, kept: Journal | None, progress: Any) -> Worked:
+def work_off(
+    job: Job, splits: list[Split], reading: Reading, kept: Journal | None, tell: Tell | None
+) -> Worked:
     """Run all the splits, those excepted that have been done.
 
     Args:
@@ -97,7 +100,7 @@ def work_off(job: Job, splits: list[Split], reading: Reading, kept: Journal | No
         splits: In the order of the input.
         reading: The job's, with the schema that `cut` has found.
         kept: Where what has been done is, and goes; ``None``: nowhere.
-        progress: As for `whichpool.map`.
+        tell: Who is told how far it is; ``None``: nobody.
 
     Raises:
         SplitDied: A split takes more memory than there is, in however small pieces it is read.
@@ -109,7 +112,7 @@ def work_off(job: Job, splits: list[Split], reading: Reading, kept: Journal | No
     folder = kept.folder if kept is not None else None
     combine = Combine(goal.combine) if goal.combine is not None else None
     task = Task(goal.function, reading, goal.bad, uuid4().hex, folder, kind, target.header, combine)
-    gathered = _Gathered(splits, combine)
+    gathered, book = _Gathered(splits, combine), Book(splits, tell)
     have = kept.done(splits) if kept is not None else {}
     missing = []
     for split in splits:
@@ -118,8 +121,18 @@ def work_off(job: Job, splits: list[Split], reading: Reading, kept: Journal | No
             missing.append(split)
         else:
             gathered.add(done)
-    run, notes = _through_engine(task, missing, {**job.engine, "progress": progress}, goal.limit, gathered)
-    results = gathered.results()
+            book.add(done.receipt, earlier=True)
+
+    def take(done: Done) -> None:
+        gathered.add(done)
+        book.add(done.receipt)
+        if book.rejected:
+            goal.limit.check(book.rejected, book.rows, book.rows_expected)
+
+    options = job.engine if tell is None else {**job.engine, "progress": book.tick}
+    run, notes = _through_engine(task, missing, options, take)
+    book.end()
+    results = gathered.results(ordered=goal.ordered)
     value = results[0].value if combine is not None and results and not is_nothing(results[0].value) else None
     return Worked(results, value, len(splits) - len(missing), run, notes)
 
@@ -129,7 +142,7 @@ def _has_files(folder: str, done: Done) -> bool:
 
 
 def _through_engine(
-    task: Task, splits: list[Split], options: dict[str, Any], limit: Limit, gathered: _Gathered
+    task: Task, splits: list[Split], options: dict[str, Any], take: Callable[[Done], None]
 ) -> tuple[Any, tuple[str, ...]]:
     """One round for all the splits; and further ones, for those whose workers ran out of memory.
 
@@ -150,9 +163,7 @@ def _through_engine(
                 if isinstance(result, whichpool.Failure):
                     again.append(_smaller(waiting[result.index], task.reading, result.error))
                     continue
-                gathered.add(result)
-                if gathered.rejected:
-                    limit.check(gathered.rejected, gathered.rows)
+                take(result)
             run = run or results.report
         in_pieces.update({split.key: split for split in again})
         waiting, options = again, _alone(options)
