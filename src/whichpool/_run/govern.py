@@ -197,7 +197,7 @@ class Governor(Fixed):
 
     def _rule_out(self, hazards: tuple[Hazard, ...] | list[Hazard]) -> None:
         for hazard in hazards:
-            if self.run.options.shared_ok and hazard.kind in ("writes", "shares"):
+            if self.run.options.shared_ok and hazard.needs_order:
                 # The caller takes the risk for threads; in processes the writes would be lost without a trace.
                 families = hazard.rules_out & {"processes"}
             elif self.run.options.shared_ok and hazard.kind == "not_thread_safe":
@@ -435,7 +435,7 @@ class Governor(Fixed):
         self._window = Window()
 
     def _hear_quickly(self) -> None:
-        """While the caller's thread runs items beside workers, none of these is to wait 5 ms for the GIL to be heard."""
+        """While the caller's thread runs items beside workers, none of them waits 5 ms for the GIL to be heard."""
         if self._quick.ended:
             from whichpool._measure.gil import QuickSwitching
 
