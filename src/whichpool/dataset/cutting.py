@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import whichpool
@@ -167,15 +167,28 @@ def _csv(
         return names, [Split(0, (source,), begin, names=names)]
     starts = list(range(begin, source.size_bytes, split_bytes))
     if len(starts) > 1:
-        ranges = [(source, at, split_bytes, reading.dialect, reading.encoding) for at in starts]
+        ranges = [_Range(source, at, split_bytes, reading) for at in starts]
         scans = list(whichpool.map(_scan_range, ranges, **plan))
         starts, _ = csv_splits.compose(scans, starts)
     return names, _ranges(source, starts, names)
 
 
-def _scan_range(item: tuple[Source, int, int, Dialect, str]) -> csv_splits.Scan:
-    source, offset, length, dialect, encoding = item
-    return csv_splits.scan(read_range(source, offset, length), dialect, encoding)
+@dataclass(frozen=True, slots=True, repr=False)
+class _Range:
+    """Bytes of a CSV file that are looked through for where records begin."""
+
+    source: Source
+    offset: int
+    length: int
+    reading: Reading
+
+    def __repr__(self) -> str:
+        return str(Split(0, (self.source,), self.offset, self.length))
+
+
+def _scan_range(item: _Range) -> csv_splits.Scan:
+    data = read_range(item.source, item.offset, item.length)
+    return csv_splits.scan(data, item.reading.dialect, item.reading.encoding)
 
 
 def _header(
