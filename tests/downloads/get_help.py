@@ -23,7 +23,7 @@ KINDS = {
         "badredirect",
         "nottrusted",
     ),
-    *("unsafe", "changed", "corrupt", "diskfailed", "downloadfailed"),
+    *("unsafe", "changed", "corrupt", "diskfailed", "downloadfailed", "unsupported"),
 }
 
 

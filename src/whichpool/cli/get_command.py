@@ -220,6 +220,8 @@ def get(**given: Any) -> None:
       2   the command line cannot be right
       3   a list could not be read, an entry of it is none, or receipts
           could not be written
+      19  unsupported: a scheme that cannot be fetched, or not without a
+          package that is not installed; the message has the pip line
       20  gone: 404, 410
       21  refused: 401, 403, other 4xx
       22  nosuchhost: the name was not resolved

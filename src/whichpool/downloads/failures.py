@@ -1,6 +1,7 @@
 """Why a download failed: the classes, what is tried again, and the exit code of each.
 
 DownloadFailed
+├── Unsupported   19  a scheme that nothing here can fetch, or whose package is not installed
 ├── Gone          20  404, 410: the server has no such thing
 ├── Refused       21  401, 403, 407 and the other 4xx: the server has it, and does not give it
 ├── NoSuchHost    22  the name was not resolved
@@ -36,6 +37,7 @@ __all__ = [
     "TimedOut",
     "Unreachable",
     "Unsafe",
+    "Unsupported",
 ]
 
 
@@ -77,6 +79,12 @@ class DownloadFailed(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Through `__dict__`, so that what is keyword-only arrives too.
         return type(self), (str(self),), self.__dict__
+
+
+class Unsupported(DownloadFailed):
+    """A scheme that nothing here can fetch (``gopher://``), or one whose package is not installed (``s3://``)."""
+
+    code = 19
 
 
 class Gone(DownloadFailed):
