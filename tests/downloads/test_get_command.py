@@ -164,6 +164,17 @@ def test_bad_arguments(command, server):
     assert server.requests == []
 
 
+@pytest.mark.parametrize(
+    "proxy", ["nonsense", "http://", "socks5://a:1", "http://a:99999", "http://a:1/path", "a b:1", "-j"]
+)
+def test_a_proxy_that_is_none_is_told_before_anything_begins(command, server, folder, proxy):
+    code, _, err = command(server.at("/a", h.serve(b"a")), "-d", folder, f"--proxy={proxy}")
+    assert code == 2, err
+    assert "proxy" in err
+    assert server.requests == []
+    assert not folder.exists()
+
+
 def test_receipts_and_verify(server, command, folder, tmp_path, noise):
     content = {f"{n}.bin": noise(1_000 + n, seed=n) for n in range(5)}
     urls = [server.at("/" + name, h.serve(body)) for name, body in content.items()]

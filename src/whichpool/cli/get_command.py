@@ -93,7 +93,10 @@ _how = with_options(
         "--rate", callback=_size, metavar="SIZE", help="Bytes a second for all together: 500k, 5M, 1MiB."
     ),
     click.option(
-        "--retries", type=click.IntRange(0), metavar="N", help="Further tries of a file that failed. [5]"
+        "--retries",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Tries of a file that come no further, after the first. [5]",
     ),
     click.option(
         "--connect-timeout",

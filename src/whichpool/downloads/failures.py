@@ -49,12 +49,14 @@ class DownloadFailed(Exception):
         status: The HTTP status, if the server had given one.
         again: Whether another try may go better.
         retry_after_s: Seconds that the server asked to be left alone; ``None``: it did not say.
+        progressed: Whether this try has brought more of the file than there was; `whichpool.Retry` looks at it.
         code: The exit code of ``whichpool get``.
         kind: The name of the class, in lower case; what receipts have.
     """
 
     code = 1
     usually_again = False
+    progressed = False
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ from whichpool.downloads.answer import Answer, http_date
 from whichpool.downloads.context import Stopped
 from whichpool.downloads.digests import Hasher, differing, promised
 from whichpool.downloads.disk import is_full
-from whichpool.downloads.failures import Broken, Corrupt, DiskFailed, DownloadFailed
+from whichpool.downloads.failures import Broken, Changed, Corrupt, DiskFailed, DownloadFailed
 from whichpool.downloads.folder import Place
 from whichpool.downloads.hashing import Hashing
 from whichpool.downloads.jobs import Job, host_of
@@ -32,7 +32,7 @@ from whichpool.downloads.journal import Identity
 from whichpool.downloads.names import name_from_disposition
 from whichpool.downloads.part import Part
 from whichpool.downloads.records import Receipt
-from whichpool.downloads.secrets import without_credentials
+from whichpool.downloads.secrets import without_credentials, without_signature
 from whichpool.downloads.transfer import CHUNK_BYTES, Transfer, bring_small, fits
 
 if TYPE_CHECKING:
@@ -76,9 +76,10 @@ class Fetcher:
             if is_full(failure):
                 context.full = failure
             failure.url = without_credentials(failure.url or job.url)
+            failure.progressed = job.progressed and not isinstance(failure, (Changed, Corrupt))
             if isinstance(failure, DiskFailed) or not job.failed(failure):
                 return job.number, job.failure(failure)
-            if job.attempts <= context.settings.retries:
+            if job.in_vain <= context.settings.retries:
                 context.tell(
                     "again",
                     url=without_credentials(job.request.url),
@@ -100,8 +101,15 @@ class Fetcher:
                 if kept is not None:
                     return kept
             part = Part(place, self._context.later)
+            file = _File(self._context, job, place, part, there)
             try:
-                return _File(self._context, job, place, part, there).fetch()
+                return file.fetch()
+            except DownloadFailed:
+                if part.identity is not None:
+                    least = self._context.settings.stall_bytes
+                    further = job.came(part.identity.version, part.there.size, least)
+                    job.progressed = further and file.went_on
+                raise
             finally:
                 part.close()
         finally:
@@ -141,6 +149,7 @@ class _File:
         self.place = place
         self.part = part
         self.there = there
+        self.went_on = False  # where an earlier try has ended
 
     def fetch(self) -> Receipt:
         """All of it: from asking to its name."""
@@ -153,7 +162,8 @@ class _File:
                 answer = self._go_on(known, gaps[0])
                 if answer is None:
                     known = None
-            self.job.resumed = self.job.resumed or known is not None
+            self.went_on = known is not None
+            self.job.resumed = self.job.resumed or self.went_on
         if known is None:
             answer = self._ask_for_all()
             kept = self._kept(answer)
@@ -415,8 +425,10 @@ def _promised(answer: Answer) -> Mapping[str, str]:
 
 
 def _source(url: str) -> str:
-    """The URL in a form that can be compared and shows nothing."""
-    return blake2b(without_credentials(url).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    """The URL in a form that can be compared and shows nothing; the same however it was signed."""
+    return blake2b(
+        without_signature(without_credentials(url)).encode("utf-8", "surrogateescape"), digest_size=16
+    ).hexdigest()
 
 
 def _same(answer: Answer, there: stat_result) -> bool:

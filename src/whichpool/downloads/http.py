@@ -435,7 +435,15 @@ def _proxy_parts(proxy: str) -> tuple[str, str | None]:
     bare, user = split_credentials(proxy if "://" in proxy else "http://" + proxy)
     scheme = bare.partition("://")[0].lower()
     if scheme not in ("http", "https"):
-        raise ValueError(f"a {scheme} proxy cannot be used, only http and https ones")
+        raise ValueError(f"a {scheme[:20]} proxy cannot be used, only http and https ones")
+    try:
+        parts = parse_url(bare)
+    except urllib3.exceptions.HTTPError:
+        parts = None
+    # A word without a scheme and a port is more often a mistake than a proxy, and programs differ in the port.
+    named = parts is not None and parts.host and ("://" in proxy or parts.port)
+    if not named or parts is None or _UNSENT.search(bare) or (parts.path or "/") != "/" or parts.query:
+        raise ValueError(f"{bare[:100]!r} is no proxy: one looks like http://HOST:PORT")
     return bare, basic(*user) if user else None
 
 
