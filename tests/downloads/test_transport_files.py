@@ -7,7 +7,7 @@ import sys
 
 import fsspec
 import pytest
-from netkit import read
+from get_help import read
 
 from whichpool.downloads.failures import Broken, Changed, DownloadFailed, Gone, Refused, Unsupported
 
