@@ -149,7 +149,7 @@ class Http:
             _proxy_parts(settings.proxy)
             if not settings.private:
                 raise ValueError(
-                    "private=False cannot be kept through a proxy: it is the proxy that looks names up"
+                    "private=False (--no-private) cannot be kept through a proxy: it is the proxy that looks names up"
                 )
         if settings.ca_bundle is not None or settings.client_cert is not None:
             self._context(True)  # so that a file that is not there is told at once
@@ -269,7 +269,9 @@ class Http:
         except ValueError:
             raise BadRedirect("it is redirected to what is no http or https URL") from None
         if target.scheme == "https" and went.scheme == "http" and not self._settings.downgrade:
-            raise BadRedirect("it is redirected from https to http (allowed with downgrade=True)")
+            raise BadRedirect(
+                "it is redirected from https to http (allowed with downgrade=True, --allow-downgrade)"
+            )
         return went
 
     def _answer(self, url: str, status: int, told: Mapping[str, str], body: Body) -> Answer:
@@ -353,7 +355,7 @@ class Http:
             raise Unreachable(f"{error} (from the environment)", again=False) from None
         if not self._settings.private:
             raise Unsafe(
-                "private=False cannot be kept through the environment's proxy: it is the proxy that looks names up"
+                "private=False (--no-private) cannot be kept through the environment's proxy: that looks names up"
             )
         return proxy
 

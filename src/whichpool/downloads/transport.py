@@ -79,7 +79,7 @@ class Transport:
         if not scheme:
             raise DownloadFailed("this is no URL", shown, again=False)
         if not self._private:
-            raise Unsafe(f"private=False allows http and https only, not {scheme}", shown)
+            raise Unsafe(f"private=False (--no-private) allows http and https only, not {scheme}", shown)
         if scheme == "file":
             return open_file(url.strip(), asked, method)
         return open_remote(url.strip(), scheme, asked, method)
