@@ -78,25 +78,24 @@ def _run(way: str, count: int, base: str, work: Path) -> tuple[float, dict[str, 
         if way == "json":
             command += ["--receipt", str(work / "receipts.jsonl")]
     begin = time.perf_counter()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-I", "-S", str(LAUNCH), *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "HOME": str(work), "WHICHPOOL_CACHE": ""},
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    feeder = threading.Thread(target=_feed, args=(process.stdin, base, count if way == "stdin" else 0))
-    feeder.start()
-    first_s = None
-    for line in process.stderr:
-        if first_s is None and b"receipt" in line:
-            first_s = time.perf_counter() - begin
-    record = json.loads(process.stdout.read().splitlines()[-1])
-    feeder.join()
-    process.wait()
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        feeder = threading.Thread(target=_feed, args=(process.stdin, base, count if way == "stdin" else 0))
+        feeder.start()
+        first_s = None
+        for line in process.stderr:
+            if first_s is None and b"receipt" in line:
+                first_s = time.perf_counter() - begin
+        record = json.loads(process.stdout.read().splitlines()[-1])
+        feeder.join()
     assert first_s is not None, "no receipt"
     return first_s, record
 

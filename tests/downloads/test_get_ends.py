@@ -356,4 +356,4 @@ def test_what_is_done_with_is_forgotten(folder, child):
     told = json.loads(out)
     assert told["count"] == 2 * MANY, err
     early = next(p for p in told["peaks"] if p["n"] == 2_000)
-    assert told["kb"] - early["kb"] < 6_000
+    assert told["kb"] - early["kb"] < 4_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from whichpool.downloads.jobs import Job, host_of
+from whichpool.downloads.jobs import FURTHER_BYTES, Job, host_of
 from whichpool.downloads.records import Request
 
 
@@ -29,6 +29,7 @@ def test_a_host_is_one_host_however_it_is_written(host, urls):
 
 def test_what_is_further():
     job = Job(0, Request("http://a.example/x"), "x", "x")
-    sizes = [("v1", 500), ("v1", 599), ("v1", 600), ("v1", 600), ("v1", 0), ("v1", 699), ("v1", 700)]
-    assert [job.came(*one, 100) for one in sizes] == [False, False, True, False, False, False, True]
-    assert [job.came("v2", size, 100) for size in (5_000, 5_100)] == [False, True], "another version"
+    step = FURTHER_BYTES
+    sizes = [500, 499 + step, 500 + step, 500 + step, 0, 499 + 2 * step, 500 + 2 * step]
+    assert [job.came("v1", size) for size in sizes] == [False, False, True, False, False, False, True]
+    assert [job.came("v2", size) for size in (9 * step, 10 * step)] == [False, True], "another version"

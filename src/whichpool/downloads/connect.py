@@ -191,7 +191,7 @@ class _Ours(_Base):
         except OSError as error:
             if self.used and not reply.wire.any:
                 raise Stale from None
-            raise Broken(_why(error)) from None
+            raise _not_let_in(error) or Broken(_why(error)) from None
         except http.client.HTTPException as error:
             raise Broken(f"what came is no HTTP: {type(error).__name__}") from None
         self.used = True
@@ -313,6 +313,19 @@ def _why(error: BaseException) -> str:
     return f"the connection broke before an answer: {text}"
 
 
+_LET_IN = re.compile("ALERT_(BAD_CERTIFICATE|CERTIFICATE|UNSUPPORTED_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)")
+
+
+def _not_let_in(error: BaseException) -> Refused | None:
+    """The failure, if the server wants another certificate of this client: since TLS 1.3 it says so where an answer is
+    due. It is no use to ask again."""
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    if not _LET_IN.search(reason):
+        return None
+    said = reason.partition("ALERT_")[2].replace("_", " ").lower()
+    return Refused(f"the server lets in only clients with a certificate that it knows, and says: {said}")
+
+
 def _connecting_failed(error: BaseException, peer: str) -> DownloadFailed | None:
     """The failure that an error of connecting is; ``None``: it is none of ours."""
     if isinstance(error, DownloadFailed):
@@ -321,6 +334,8 @@ def _connecting_failed(error: BaseException, peer: str) -> DownloadFailed | None
         return NotTrusted(f"the certificate of {peer} is not trusted: {error.verify_message or error.reason}")
     if isinstance(error, TimeoutError):
         return TimedOut(f"no connection to {peer} in time")
+    if (refused := _not_let_in(error)) is not None:
+        return refused
     if isinstance(error, ssl.SSLError):
         again = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
         return Unreachable(

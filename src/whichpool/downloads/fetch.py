@@ -106,8 +106,7 @@ class Fetcher:
                 return file.fetch()
             except DownloadFailed:
                 if part.identity is not None:
-                    least = self._context.settings.stall_bytes
-                    further = job.came(part.identity.version, part.there.size, least)
+                    further = job.came(part.identity.version, part.there.size)
                     job.progressed = further and file.went_on
                 raise
             finally:

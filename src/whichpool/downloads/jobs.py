@@ -13,6 +13,11 @@ from whichpool.downloads.secrets import without_credentials
 __all__ = ["Job", "host_of"]
 
 
+FURTHER_BYTES = 30_000
+"""So many more must be there for a try to have come further: a server that gives a byte for each request would not come
+to an end, and one that breaks off after less is not worth the asking. A guess."""
+
+
 class Job:
     """One request in progress. It is on one thread at a time.
 
@@ -75,21 +80,19 @@ class Job:
         self.attempts += 1
         self.progressed = False
 
-    def came(self, version: str, size: int, least: int) -> bool:
+    def came(self, version: str, size: int) -> bool:
         """The try has left so many bytes that can be gone on with; whether that is further than before.
 
         Args:
             version: Of what. What is there of another one is no step on the way: a thing that changes all the time
                 would never come to an end.
             size: Bytes.
-            least: Fewer than so many more are none: a server that gives a byte for each request would not come to one
-                either.
         """
         before = self.reached
         if before is None or before[0] != version:
             self.reached = version, size
             return False
-        if size < before[1] + least:
+        if size < before[1] + FURTHER_BYTES:
             return False
         self.reached = version, size
         return True
