@@ -516,6 +516,19 @@ def test_segments_are_gone_on_with(server, folder, large):
     assert server.sent("/a") - sent < LARGE - MB
 
 
+def test_a_bad_line_under_all_segments(server, folder, large):
+    """Each connection breaks after a while, whoever has it; there are more of them than tries."""
+
+    def breaks(visit):
+        first = visit.request.range[0] if visit.request.range else 0
+        h.serve(large, rate=EACH, stop_at=first + 2 * MB, then="reset")(visit)
+
+    receipt = fetch_one(server.at("/a", breaks), folder, retries=1, **SEGMENTS)
+    assert receipt.ok, receipt
+    assert receipt.attempts > 2
+    only(folder, {"a": large})
+
+
 def test_no_segments_where_they_are_not_wanted(server, folder, large):
     url = server.at("/a", h.serve(large, rate=EACH * 2))
     assert fetch_one(url, folder, segments=1, segment_bytes=MB).segments == 1
