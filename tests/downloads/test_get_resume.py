@@ -333,16 +333,19 @@ def test_tries_that_bring_something_are_not_counted(server, folder, body):
 
 
 @pytest.mark.parametrize(
-    "how", ["stuck", "a byte each", "from the start", "another each", "without a validator"]
+    "how", ["stuck", "small", "a byte each", "from the start", "another each", "without a validator"]
 )
 def test_tries_that_bring_nothing_new_come_to_an_end(server, folder, body, noise, how):
     numbers = itertools.count(1)
 
     def script(visit):
         n = next(numbers)
-        stop_at = 1_000_000 + (n if how == "a byte each" else 0 if how == "stuck" else 40_000 * n)
+        stop_at = (200_000 if how == "small" else 1_000_000) + (
+            n if how == "a byte each" else 0 if how in ("stuck", "small") else 40_000 * n
+        )
         tag = {"another each": f'"v{n}"', "without a validator": None}.get(how, '"v1"')
-        h.serve(body, etag=tag, ranges=how != "from the start", stop_at=stop_at, then="close")(visit)
+        content = body[:250_000] if how == "small" else body
+        h.serve(content, etag=tag, ranges=how != "from the start", stop_at=stop_at, then="close")(visit)
 
     receipt = fetch_one(server.at("/a", script), folder, retries=2)
     assert receipt.failure == "broken", receipt

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import select
 import socket
 import ssl
 import sys
@@ -30,6 +31,7 @@ from whichpool.downloads.failures import (
     Unreachable,
     Unsafe,
 )
+from whichpool.downloads.idle import Idle
 from whichpool.downloads.records import Settings
 from whichpool.downloads.resolve import Resolver, is_public
 from whichpool.downloads.wire import Reply, Wire
@@ -97,8 +99,21 @@ class _Ours(_Base):
     used = False
     """Whether an answer came on it."""
     connecting = False
+    _poll: Any = None
+    """Looks at the socket without waiting; made once for each."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a kept connection is there, and silent: what came unasked is no answer to what is asked next."""
+        if self.sock is None:
+            return False
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.sock, select.POLLIN)
+        return not self._poll.poll(0)
 
     def connect(self) -> None:
+        self._poll = None
         self.used = False
         self.connecting = True
         self.until = time.monotonic() + self.ways.settings.connect_s
@@ -235,6 +250,8 @@ else:
 
 class _OurPool(_BasePool):
     """What both kinds of pools do otherwise than urllib3's."""
+
+    QueueCls = Idle  # type: ignore[assignment]  # all of a queue that is used, it has
 
     def ask(self, head: bytes, method: str, wait_s: float, *, tunnel: bool) -> Taken:
         """Send a request on one of the connections, as `urlopen` does, at a third of its cost: that makes headers and

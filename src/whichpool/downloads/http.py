@@ -81,7 +81,7 @@ class Target(NamedTuple):
 
 
 _PLAIN = re.compile(
-    r"(https?)://([a-z][a-z0-9.-]*[a-z0-9]|[1-9][0-9.]*)(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?((?:/[A-Za-z0-9_~=,+-][A-Za-z0-9_.~=,+-]*)+)"
+    r"(https?)://([a-z][a-z0-9.-]*[a-z0-9]|[1-9][0-9.]*)(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?((?:/[A-Za-z0-9_~=,+-][A-Za-z0-9_.~=,+-]*)+)"
 )
 """What is normal as it is: lower case, nothing encoded, no dot at a beginning, no query."""
 
@@ -141,6 +141,9 @@ class Http:
         self._pools: dict[tuple[str | None, bool | None, str, str, int], Any] = {}
         self._managers: dict[tuple[str | None, bool | None], urllib3.PoolManager] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._usual: dict[
+            tuple[str, str, int], bytes
+        ] = {}  # the headers of requests that ask for nothing special
         self._closed = False
         if settings.proxy is None:
             self._proxies: dict[str, str] = urllib.request.getproxies()
@@ -188,7 +191,7 @@ class Http:
         shown = split_credentials(url)[0]
         try:
             target = target_of(url)
-            given = {**self._headers, **checked_headers(headers)}
+            given = {**self._headers, **checked_headers(headers)} if headers else self._headers
         except ValueError as error:
             raise DownloadFailed(str(error), shown, again=False) from None
         user = target.user
@@ -201,7 +204,12 @@ class Http:
                 if (target.url, cookie) in seen:
                     raise BadRedirect("it is redirected in a circle")
                 seen.add((target.url, cookie))
-                sent = self._sent(target, given, asked, user, cookie, redirected)
+                if headers or asked or user or cookie or redirected:
+                    sent: Mapping[str, str] | None = self._sent(
+                        target, given, asked, user, cookie, redirected
+                    )
+                else:
+                    sent = None
                 reply, body = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
                 told = reply.told
                 if "set-cookie" in told:
@@ -301,8 +309,15 @@ class Http:
     # --- one request --------------------------------------------------------------------------------------------
 
     def _exchange(
-        self, method: str, target: Target, sent: Mapping[str, str], wait_s: float | None, *, with_cert: bool
+        self,
+        method: str,
+        target: Target,
+        sent: Mapping[str, str] | None,
+        wait_s: float | None,
+        *,
+        with_cert: bool,
     ) -> tuple[Reply, Body]:
+        """``sent``: the headers; ``None``: those of every request to that origin."""
         proxy = self._proxy_for(target)
         encrypted = target.scheme == "https" or (proxy or "").startswith("https:")
         way = (proxy, with_cert if encrypted else None, *target.origin)
@@ -310,8 +325,15 @@ class Http:
         wait_s = self._settings.connect_s if wait_s is None else wait_s
         for _ in range(STALE_TRIES):
             pool = self._pool(way)
-            extra = pool.proxy_headers if forwarded else {}
-            head = _request(method, target, {**sent, **extra}, forwarded)
+            if sent is not None or proxy is not None:
+                if sent is None:
+                    sent = self._sent(target, self._headers, {}, None, None, False)
+                extra = pool.proxy_headers if forwarded else {}
+                head = _line(method, target.url if forwarded else target.path) + _lines(
+                    target, {**sent, **extra}
+                )
+            else:
+                head = _line(method, target.path) + self._usual_lines(target)
             try:
                 taken = pool.ask(head, method, wait_s, tunnel=proxy is not None and not forwarded)
                 break
@@ -329,6 +351,15 @@ class Http:
         except BaseException:
             taken.done(False)
             raise
+
+    def _usual_lines(self, target: Target) -> bytes:
+        found = self._usual.get(target.origin)
+        if found is None:
+            found = _lines(target, self._sent(target, self._headers, {}, None, None, False))
+            if len(self._usual) >= MOST_HOSTS:
+                self._usual.clear()
+            self._usual[target.origin] = found
+        return found
 
     def _pool(self, way: tuple[str | None, bool | None, str, str, int]) -> Any:
         """The connections to a host; what urllib3 asks of a URL to find them is asked once."""
@@ -401,14 +432,20 @@ class Http:
 _UNSENT = re.compile(r"[^\x21-\x7e]")
 
 
-def _request(method: str, target: Target, sent: Mapping[str, str], forwarded: bool) -> bytes:
-    """The request as it goes over the line.
+def _line(method: str, path: str) -> bytes:
+    """The first line of a request, with its end.
 
     Raises:
         Broken: Something in it would be a request of its own.
     """
-    path = target.url if forwarded else target.path
-    lines = [f"{method} {path} HTTP/1.1"]
+    if _UNSENT.search(path):
+        raise Broken("the request cannot be sent: there is a line break in it", again=False)
+    return f"{method} {path} HTTP/1.1\r\n".encode("ascii")
+
+
+def _lines(target: Target, sent: Mapping[str, str]) -> bytes:
+    """The headers of a request as they go over the line, with its end. Raises as `_line`."""
+    lines = []
     if not any(name.lower() == "host" for name in sent):
         host = target.host.rstrip(".")
         if "%" in host:
@@ -418,7 +455,7 @@ def _request(method: str, target: Target, sent: Mapping[str, str], forwarded: bo
     lines += [f"{name}: {value}" for name, value in sent.items()]
     text = "\r\n".join(lines)
     breaks = len(lines) - 1
-    if _UNSENT.search(path) or text.count("\r") != breaks or text.count("\n") != breaks or "\0" in text:
+    if text.count("\r") != breaks or text.count("\n") != breaks or "\0" in text:
         raise Broken("the request cannot be sent: there is a line break in it", again=False)
     try:
         return f"{text}\r\n\r\n".encode("latin-1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from time import gmtime, monotonic, strftime, time
 from urllib.parse import urlsplit
 
@@ -130,9 +131,14 @@ class Job:
         )
 
 
+@lru_cache(maxsize=64)  # many files begin in one second
+def _second(whole: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(whole))
+
+
 def _utc(seconds: float) -> str:
     whole, part = divmod(int(seconds * 1000), 1000)
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(whole))}.{part:03d}Z"
+    return f"{_second(whole)}.{part:03d}Z"
 
 
 _PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9])(?:/|$)")

@@ -71,6 +71,8 @@ class Transport:
             asked["If-None-Match"] = if_none_match
         if if_modified_since is not None:
             asked["If-Modified-Since"] = if_modified_since
+        if url.startswith(("http://", "https://")):
+            return self._http.open(url, headers, asked, method, wait_s)
         match = re.match(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):", url)
         scheme = match[1].lower() if match else ""
         if scheme in ("http", "https"):
