@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import ssl
 import threading
-import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Never
 from urllib.parse import urljoin
@@ -24,9 +23,8 @@ from whichpool.downloads.failures import (
     Gone,
     Refused,
     TimedOut,
-    Unreachable,
-    Unsafe,
 )
+from whichpool.downloads.proxies import Proxies, proxy_parts
 from whichpool.downloads.records import Settings
 from whichpool.downloads.resolve import Resolver
 from whichpool.downloads.secrets import Cookies, Secrets, basic, checked_headers, harmless, split_credentials
@@ -145,15 +143,7 @@ class Http:
             tuple[str, str, int], bytes
         ] = {}  # the headers of requests that ask for nothing special
         self._closed = False
-        if settings.proxy is None:
-            self._proxies: dict[str, str] = urllib.request.getproxies()
-        else:
-            self._proxies = {}
-            _proxy_parts(settings.proxy)
-            if not settings.private:
-                raise ValueError(
-                    "private=False (--no-private) cannot be kept through a proxy: it is the proxy that looks names up"
-                )
+        self._proxies = Proxies(settings)
         if settings.ca_bundle is not None or settings.client_cert is not None:
             self._context(True)  # so that a file that is not there is told at once
 
@@ -318,7 +308,7 @@ class Http:
         with_cert: bool,
     ) -> tuple[Reply, Body]:
         """``sent``: the headers; ``None``: those of every request to that origin."""
-        proxy = self._proxy_for(target)
+        proxy = self._proxies.way_to(target.scheme, target.host, target.port)
         encrypted = target.scheme == "https" or (proxy or "").startswith("https:")
         way = (proxy, with_cert if encrypted else None, *target.origin)
         forwarded = proxy is not None and target.scheme == "http"
@@ -372,24 +362,6 @@ class Http:
             self._pools[way] = found
         return found
 
-    def _proxy_for(self, target: Target) -> str | None:
-        if self._settings.proxy is not None:
-            return self._settings.proxy
-        proxy = self._proxies.get(target.scheme) or self._proxies.get("all")
-        if not proxy or urllib.request.proxy_bypass(f"{target.host}:{target.port}"):
-            return None
-        if "://" not in proxy:
-            proxy = "http://" + proxy
-        try:
-            _proxy_parts(proxy)
-        except ValueError as error:
-            raise Unreachable(f"{error} (from the environment)", again=False) from None
-        if not self._settings.private:
-            raise Unsafe(
-                "private=False (--no-private) cannot be kept through the environment's proxy: that looks names up"
-            )
-        return proxy
-
     def _manager(self, proxy: str | None, with_cert: bool | None) -> urllib3.PoolManager:
         """``with_cert=None``: without TLS. Loading who is trusted takes 20 ms and more; plain HTTP need not pay it."""
         if with_cert is False and self._settings.client_cert is None:
@@ -399,7 +371,7 @@ class Http:
                 raise Broken("it is closed", again=False)
             found = self._managers.get((proxy, with_cert))
             if found is None:
-                bare, auth = _proxy_parts(proxy) if proxy is not None else (None, None)
+                bare, auth = proxy_parts(proxy) if proxy is not None else (None, None)
                 found = manager(
                     self._ways, None if with_cert is None else self._context(with_cert), bare, auth
                 )
@@ -467,23 +439,6 @@ def _lines(target: Target, sent: Mapping[str, str]) -> bytes:
 
 def _no_password() -> str:
     raise ValueError("its key is encrypted; whichpool asks for no password")
-
-
-def _proxy_parts(proxy: str) -> tuple[str, str | None]:
-    """A proxy's URL without credentials, and its ``Proxy-Authorization``."""
-    bare, user = split_credentials(proxy if "://" in proxy else "http://" + proxy)
-    scheme = bare.partition("://")[0].lower()
-    if scheme not in ("http", "https"):
-        raise ValueError(f"a {scheme[:20]} proxy cannot be used, only http and https ones")
-    try:
-        parts = parse_url(bare)
-    except urllib3.exceptions.HTTPError:
-        parts = None
-    # A word without a scheme and a port is more often a mistake than a proxy, and programs differ in the port.
-    named = parts is not None and parts.host and ("://" in proxy or parts.port)
-    if not named or parts is None or _UNSENT.search(bare) or (parts.path or "/") != "/" or parts.query:
-        raise ValueError(f"{bare[:100]!r} is no proxy: one looks like http://HOST:PORT")
-    return bare, basic(*user) if user else None
 
 
 def _body(reply: Reply, done: Callable[[bool], None]) -> Body:
