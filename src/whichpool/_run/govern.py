@@ -344,6 +344,7 @@ class Governor(Fixed):
             ruled_out=self.ruled_out,
             usable=run.usable() if run.usable is not None else None,
             joins=run.joins,
+            keeps=self.guard is None or self.guard.keeps,
             importing_s=self._importing_s(oldest),
             may_switch=run.plan != (0, 1) or self.guard is None or self._saw_a_call(oldest or 0.0),
         )
