@@ -7,10 +7,10 @@ import csv
 import io
 import os
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import whichpool
-from whichpool.dataset.chunks import arrow_buffer, chunks, head, is_cut
+from whichpool.dataset.chunks import PIECE_BYTES, arrow_buffer, chunks, head, is_cut
 from whichpool.dataset.failures import BadInput
 from whichpool.dataset.formats import ARROW
 from whichpool.dataset.readers import csv_options, is_decoded
@@ -21,6 +21,9 @@ from whichpool.dataset.splits import lines as line_splits
 from whichpool.dataset.splits.folder import groups_of_files
 from whichpool.dataset.splits.parquet import groups_of, open_parquet
 
+if TYPE_CHECKING:
+    from whichpool import MemoryLimit
+
 __all__ = ["Header", "cut", "halves", "usual_split_bytes"]
 
 # A split is a sixty-fourth of the input, so that all the cores are busy until the end; within these bounds. Guesses:
@@ -28,6 +31,10 @@ __all__ = ["Header", "cut", "halves", "usual_split_bytes"]
 SHARES = 64
 LEAST_SPLIT_BYTES = 1 << 20
 MOST_SPLIT_BYTES = 4 << 20
+# Under `max_memory` a split is no more than this share of it, and no less than so many bytes. Guesses: rows that are
+# dictionaries take a dozen times as much as their text.
+MEMORY_SHARES = 512
+LEAST_LIMITED_BYTES = 1 << 16
 # The columns' types are those of so many places, of so many bytes each. A guess.
 SAMPLES = 8
 SAMPLE_BYTES = 1 << 18
@@ -36,12 +43,15 @@ Header = tuple[str, ...] | None
 """The names of the columns where files have no header row; ``None``: the first row is the header."""
 
 
-def usual_split_bytes(sources: list[Source]) -> int:
-    """How long a split is if nobody says so; it depends on the input alone, so that a run can be taken up again."""
+def usual_split_bytes(sources: list[Source], limit: MemoryLimit | None = None) -> int:
+    """How long a split is if nobody says so: by the input and the limit, so that a run can be taken up again."""
     total = sum(source.size_bytes for source in sources)
     # A short text is likely a list of what to do: its bytes do not say how long that takes.
     least = 1 if sources and sources[0].format == "text" else LEAST_SPLIT_BYTES
-    return min(MOST_SPLIT_BYTES, max(least, total // SHARES))
+    length = min(MOST_SPLIT_BYTES, max(least, total // SHARES))
+    if limit is not None and isinstance(limit.most, int):
+        length = min(length, max(LEAST_LIMITED_BYTES, limit.most // MEMORY_SHARES))
+    return length
 
 
 def cut(
@@ -71,13 +81,16 @@ def cut(
     kind = sources[0].format
     notes: list[str] = []
     if kind == "file":
-        splits = [Split(0, group) for group in groups_of_files(sources, split_bytes)]
+        splits = [
+            Split(0, group, size_bytes=max(source.size_bytes for source in group))
+            for group in groups_of_files(sources, split_bytes)
+        ]
     elif kind == "parquet":
         _same_columns(sources, reading)
         splits = [
-            Split(0, (source,), row_groups=groups)
+            Split(0, (source,), row_groups=groups, size_bytes=size)
             for source in sources
-            for groups in groups_of(source, split_bytes, reading.where)
+            for groups, size in groups_of(source, split_bytes, reading.where)
         ]
     else:
         splits = []
@@ -110,7 +123,7 @@ def _lines(source: Source, reading: Reading, split_bytes: int, whole: bool) -> l
     _check_mark(source, reading, data)
     begin = line_splits.bom_bytes(data, "utf-8" if whole else reading.encoding)
     if whole:
-        return [Split(0, (source,), begin)]
+        return [Split(0, (source,), begin, size_bytes=min(source.size_bytes, PIECE_BYTES))]
     with open(source.path, "rb") as file:
         cuts = line_splits.line_cuts(file, begin, source.size_bytes, split_bytes)
     return _ranges(source, cuts, None)
@@ -124,7 +137,11 @@ def _check_mark(source: Source, reading: Reading, data: bytes) -> None:
 
 def _ranges(source: Source, cuts: list[int], names: tuple[str, ...] | None) -> list[Split]:
     ends = [*cuts[1:], source.size_bytes]
-    return [Split(0, (source,), a, b - a, names=names) for a, b in zip(cuts, ends, strict=False) if a < b]
+    return [
+        Split(0, (source,), a, b - a, names=names, size_bytes=b - a)
+        for a, b in zip(cuts, ends, strict=False)
+        if a < b
+    ]
 
 
 def _csv(
@@ -134,7 +151,7 @@ def _csv(
     if not has_more:
         return []
     if whole:
-        return [Split(0, (source,), begin, names=names)]
+        return [Split(0, (source,), begin, names=names, size_bytes=min(source.size_bytes, PIECE_BYTES))]
     starts = list(range(begin, source.size_bytes, split_bytes))
     if len(starts) > 1:
         ranges = [(source.path, at, split_bytes, reading.dialect, reading.encoding) for at in starts]

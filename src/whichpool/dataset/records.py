@@ -56,6 +56,8 @@ class Split:
     row_groups: tuple[int, ...] | None = None
     names: tuple[str, ...] | None = None
     """The header of this file, where it is a CSV file."""
+    size_bytes: int = 0
+    """About how many it reads; of Parquet, how many they are when they are decompressed."""
     pieces: int = 1
     """In how many pieces its worker reads it, one after the other; more where a worker has died of memory."""
 

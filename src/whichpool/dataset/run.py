@@ -14,7 +14,15 @@ from whichpool.dataset.cutting import cut, usual_split_bytes
 from whichpool.dataset.earlier import identity_of, opened, why
 from whichpool.dataset.formats import format_for
 from whichpool.dataset.guard import plan_for
-from whichpool.dataset.planning import Job, engine_options, goal_of, limited, reading_of, target_of
+from whichpool.dataset.planning import (
+    Job,
+    engine_options,
+    goal_of,
+    limited,
+    reading_of,
+    target_of,
+    with_workers,
+)
 from whichpool.dataset.records import ProcessReport
 from whichpool.dataset.running import work_off
 from whichpool.dataset.sources import resolve
@@ -54,6 +62,7 @@ def process(
     restart: bool = False,
     why_rerun: bool = False,
     progress: Any = False,
+    max_memory: int | str | None = None,
     **engine: Any,
 ) -> ProcessReport:
     """Map a function over a dataset into an output, or map-reduce it to a value, on every core.
@@ -95,6 +104,9 @@ def process(
         restart: Drop what an earlier run has done, instead of going on from it.
         why_rerun: Run nothing: say in the notes of the report how much an earlier run has done, and what has changed.
         progress: As for `whichpool.map`, in splits.
+        max_memory: Bytes, or a text such as ``"2 GB"``: what this process and its worker processes may hold together.
+            Splits are shorter, begin when what those before them took fits, and run in worker processes, fewer of them
+            if need be. ``None``, the default: no limit.
         **engine: ``plan``, ``limit``, ``shared``, ``seed``, ``retries``, ``deadline``, ``timeout`` and
             ``max_worker_memory``, as for `whichpool.map`. ``limit`` is twice the cores by default, except for whole
             files, since each split in progress takes memory: a function that waits for others may want more.
@@ -104,6 +116,7 @@ def process(
 
     Raises:
         PlanError: An option that cannot be.
+        OverMemory: A split does not fit into ``max_memory``, in however small pieces it is read.
         MissingExtra: pyarrow is needed, and not installed.
         whichpool.dataset.failures.DatasetError: What is wrong with the input or the output; each says what to do.
         SharedWrite: A concurrent plan was asked for, and ``fn`` writes what other calls can see.
@@ -111,7 +124,8 @@ def process(
     """
     begun = time.perf_counter()
     goal = goal_of(fn, output, combine, bad, max_bad, quarantine, output_format)
-    options, notes = plan_for(fn, engine_options(engine))
+    options, notes = plan_for(fn, engine_options(engine, max_memory))
+    options = with_workers(options, notes)
     chosen = format_for(fn, batch, None)
     sources, folders = resolve(
         source, format, whole_files=chosen in ("path",) or (chosen == "bytes" and not format)
@@ -126,7 +140,9 @@ def process(
             "unify=True is for an output in one file; parts in a folder stay as they were written"
         )
     reading = reading_of(chosen, sources, columns, where, batch_rows, encoding, dialect)
-    length = usual_split_bytes(sources) if split_bytes is None else split_bytes
+    length = split_bytes
+    if length is None:
+        length = usual_split_bytes(sources, options.get("max_memory"))
     if length < 1:
         raise whichpool.PlanError(f"split_bytes must be at least 1, not {length}")
     job = Job(goal, target, sources, reading, length, limited(options, sources))
@@ -137,6 +153,8 @@ def process(
     try:
         names = tuple(header) if header is not None else None
         asked: dict[str, Any] = {name: engine[name] for name in ("plan", "limit") if name in engine}
+        if "max_memory" in options:
+            asked |= {"plan": options["plan"], "max_memory": options["max_memory"].most}
         splits, reading, said = cut(sources, reading, length, names, schema, asked)
         notes += said
         if kept is not None:

@@ -132,7 +132,10 @@ def _reduced(
             index = getattr(error, "index", None)
             if index is None:
                 raise
-            splits[index] = _smaller(splits[index], error)
+            if isinstance(error, whichpool.OverMemory):  # so would the others
+                splits = [_smaller(split, error) for split in splits]
+            else:
+                splits[index] = _smaller(splits[index], error)
     return None, None
 
 
@@ -156,6 +159,9 @@ def _smaller(split: Split, error: BaseException) -> Split:
     """
     killed = isinstance(error, whichpool.WorkerDied) and error.exitcode == -SIGKILL
     if not killed and not isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, whichpool.OverMemory) and (not error.of_item or split.pieces >= MOST_PIECES):
+        error.add_note(f"in the split {split}, read in {split.pieces} pieces")
         raise error
     if split.pieces >= MOST_PIECES:
         raise SplitDied(

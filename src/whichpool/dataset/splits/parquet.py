@@ -60,8 +60,11 @@ def fragment_of(source: Source, row_groups: tuple[int, ...] | None = None) -> An
 
 def groups_of(
     source: Source, split_bytes: int, where: tuple[tuple[str, str, Any], ...] | None
-) -> list[tuple[int, ...]]:
-    """The row groups of each split; those in which ``where`` cannot hold, by their statistics, are in none."""
+) -> list[tuple[tuple[int, ...], int]]:
+    """The row groups of each split, and how many bytes they are decompressed.
+
+    Those in which ``where`` cannot hold, by their statistics, are in none.
+    """
     with open_parquet(source) as file:
         meta = file.metadata
         sizes = [meta.row_group(index).total_byte_size for index in range(meta.num_row_groups)]
@@ -83,4 +86,4 @@ def groups_of(
             filled = 0
         groups[-1].append(index)
         filled += sizes[index]
-    return [tuple(each) for each in groups]
+    return [(tuple(each), sum(sizes[index] for index in each)) for each in groups]
