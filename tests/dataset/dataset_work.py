@@ -131,8 +131,8 @@ def stops_at(row: dict) -> dict:
 
 
 def takes_much(batch: list[dict]) -> int:
-    """About 60 bytes of memory for each byte of the rows, for a while."""
-    held = bytearray(b"x") * (60 * sum(len(value) for row in batch for value in row.values()))
+    """About 150 bytes of memory for each byte of the rows, for a while."""
+    held = bytearray(b"x") * (150 * sum(len(value) for row in batch for value in row.values()))
     digest = 0
     for _ in range(10):
         digest ^= hash(bytes(held[:1_000_000]))

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +20,22 @@ from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.splits import csv as csv_splits
 from whichpool.dataset.splits import lines as line_splits
 from whichpool.dataset.splits.folder import groups_of_files
-from whichpool.dataset.splits.parquet import groups_of, open_parquet
+from whichpool.dataset.splits.parquet import opened, splits_of
 
 if TYPE_CHECKING:
     from whichpool import MemoryLimit
 
-__all__ = ["Header", "cut", "halves", "usual_split_bytes"]
+__all__ = ["Header", "Step", "cut", "halves", "stepping", "usual_split_bytes"]
 
 # A split is a sixty-fourth of the input, so that all the cores are busy until the end; within these bounds. Guesses:
 # below, starting a split is felt; above, so is the memory that a worker takes for it, which is several times as much.
 SHARES = 64
 LEAST_SPLIT_BYTES = 1 << 20
 MOST_SPLIT_BYTES = 4 << 20
+# Toward the end of the input a split is a 16th of what is left, down to a quarter of the usual: while one worker is at
+# a split that takes long, the others share what is left in small pieces. Guesses; it makes 21 more splits.
+TAIL_SHARES = 16
+FINEST = 4
 # Under `max_memory` a split is no more than this share of it, and no less than so many bytes. Guesses: rows that are
 # dictionaries take a dozen times as much as their text.
 MEMORY_SHARES = 512
@@ -41,6 +46,8 @@ SAMPLE_BYTES = 1 << 18
 
 Header = tuple[str, ...] | None
 """The names of the columns where files have no header row; ``None``: the first row is the header."""
+Step = Callable[[int], int]
+"""How long the next split is, of so many bytes of the file that are left."""
 
 
 def usual_split_bytes(sources: list[Source], limit: MemoryLimit | None = None) -> int:
@@ -80,21 +87,24 @@ def cut(
     """
     kind = sources[0].format
     notes: list[str] = []
+    left = sum(source.size_bytes for source in sources)
     if kind == "file":
         splits = [
             Split(0, group, size_bytes=max(source.size_bytes for source in group))
             for group in groups_of_files(sources, split_bytes)
         ]
     elif kind == "parquet":
-        _same_columns(sources, reading)
-        splits = [
-            Split(0, (source,), row_groups=groups, size_bytes=size)
-            for source in sources
-            for groups, size in groups_of(source, split_bytes, reading.where)
-        ]
+        first, splits = None, []
+        for source in sources:
+            footer, columns = opened(source)
+            first = first or columns
+            _same_columns(source, columns, sources[0], first, reading)
+            step = stepping(split_bytes, left := left - source.size_bytes)
+            splits += splits_of(source, footer, step, reading.where)
     else:
         splits = []
         for source in sources:
+            step = stepping(split_bytes, left := left - source.size_bytes)
             whole = source.compression is not None or not is_cut(kind, reading)
             if whole and source.size_bytes > split_bytes:
                 why = f".{source.compression}" if source.compression else "its encoding or dialect"
@@ -102,9 +112,9 @@ def cut(
                     f"{source.path} is read from its beginning by one worker: {why} cannot be cut by bytes"
                 )
             splits += (
-                _csv(source, reading, split_bytes, header, whole, plan)
+                _csv(source, reading, step, header, whole, plan)
                 if kind == "csv"
-                else _lines(source, reading, split_bytes, whole)
+                else _lines(source, reading, step, whole)
             )
         if kind == "csv":
             reading = _check_names(splits, reading)
@@ -116,7 +126,25 @@ def cut(
     return splits, reading, notes
 
 
-def _lines(source: Source, reading: Reading, split_bytes: int, whole: bool) -> list[Split]:
+def stepping(split_bytes: int, after: int) -> Step:
+    """How long splits are: toward the end of the input a share of what is left, so that the workers end together.
+
+    Guided self-scheduling (Polychronopoulos & Kuck 1987), for so many workers as make no difference to the cuts: these
+    depend on the input alone, and so do the names of the splits and what is combined with what.
+
+    Args:
+        split_bytes: The most.
+        after: Bytes of input behind this file.
+
+    >>> step = stepping(100, after=0)
+    >>> step(5000), step(1600), step(800), step(300), step(1)
+    (100, 100, 50, 25, 25)
+    """
+    least = max(1, split_bytes // FINEST)
+    return lambda left: max(least, min(split_bytes, (left + after) // TAIL_SHARES))
+
+
+def _lines(source: Source, reading: Reading, step: Step, whole: bool) -> list[Split]:
     data, _ = head(source, reading, 64)
     if not data:
         return []
@@ -125,7 +153,7 @@ def _lines(source: Source, reading: Reading, split_bytes: int, whole: bool) -> l
     if whole:
         return [Split(0, (source,), begin, size_bytes=min(source.size_bytes, PIECE_BYTES))]
     with open(source.path, "rb") as file:
-        cuts = line_splits.line_cuts(file, begin, source.size_bytes, split_bytes)
+        cuts = line_splits.line_cuts(file, begin, source.size_bytes, step)
     return _ranges(source, cuts, None)
 
 
@@ -145,16 +173,22 @@ def _ranges(source: Source, cuts: list[int], names: tuple[str, ...] | None) -> l
 
 
 def _csv(
-    source: Source, reading: Reading, split_bytes: int, header: Header, whole: bool, plan: dict[str, Any]
+    source: Source, reading: Reading, step: Step, header: Header, whole: bool, plan: dict[str, Any]
 ) -> list[Split]:
     names, begin, has_more = _header(source, reading, header, whole)
     if not has_more:
         return []
     if whole:
         return [Split(0, (source,), begin, names=names, size_bytes=min(source.size_bytes, PIECE_BYTES))]
-    starts = list(range(begin, source.size_bytes, split_bytes))
+    starts = [begin]
+    while (at := starts[-1] + step(source.size_bytes - starts[-1])) < source.size_bytes:
+        starts.append(at)
     if len(starts) > 1:
-        ranges = [(source.path, at, split_bytes, reading.dialect, reading.encoding) for at in starts]
+        ends = [*starts[1:], source.size_bytes]
+        ranges = [
+            (source.path, a, b - a, reading.dialect, reading.encoding)
+            for a, b in zip(starts, ends, strict=True)
+        ]
         scans = list(whichpool.map(_scan_range, ranges, **plan))
         starts, _ = csv_splits.compose(scans, starts)
     return _ranges(source, starts, names)
@@ -227,26 +261,18 @@ def _check_names(splits: list[Split], reading: Reading) -> Reading:
     return reading
 
 
-def _same_columns(sources: list[Source], reading: Reading) -> None:
-    first = None
-    for source in sources:
-        with open_parquet(source) as file:
-            schema = file.schema_arrow
-        if first is None:
-            first = schema
-            _check_columns(reading, schema.names, source.path)
-            _check_columns(
-                replace(reading, columns=tuple(c for c, _, _ in reading.where or ())),
-                schema.names,
-                source.path,
-            )
-        elif not schema.equals(first):
-            differ = [f"{a} / {b}" for a, b in zip(first, schema, strict=False) if not a.equals(b)]
-            differ = differ or [f"{len(first)} columns / {len(schema)}"]
-            raise BadInput(
-                f"{source.path} does not have the columns of {sources[0].path}: "
-                f"{'; '.join(differ).replace('pyarrow.', '')}"
-            )
+def _same_columns(source: Source, columns: Any, first: Source, its: Any, reading: Reading) -> None:
+    if source is first:
+        _check_columns(reading, columns.names, source.path)
+        asked = tuple(name for name, _, _ in reading.where or ())
+        _check_columns(replace(reading, columns=asked), columns.names, source.path)
+    elif not columns.equals(its):
+        differ = [f"{a} / {b}" for a, b in zip(its, columns, strict=False) if not a.equals(b)]
+        differ = differ or [f"{len(its)} columns / {len(columns)}"]
+        raise BadInput(
+            f"{source.path} does not have the columns of {first.path}: "
+            f"{'; '.join(differ).replace('pyarrow.', '')}"
+        )
 
 
 def _check_columns(reading: Reading, names: list[str], path: str) -> None:

@@ -145,9 +145,9 @@ def _no_value(done: Done) -> bool:
 
 def _size(split: Split) -> int:
     """Bytes, about."""
-    if split.length is not None:
-        return split.length >> 16  # splits of about the same size keep their order
-    return sum(source.size_bytes for source in split.sources)
+    if split.sources[0].format == "file":
+        return sum(source.size_bytes for source in split.sources)
+    return split.size_bytes >> 16  # splits of about the same size keep their order
 
 
 def _smaller(split: Split, error: BaseException) -> Split:
