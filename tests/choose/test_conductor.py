@@ -10,6 +10,7 @@ from whichpool._choose import Conductor, Prepare, Switch, View
 from whichpool._choose.expect import expected_demand, expected_items, steadied
 from whichpool._choose.ledger import Ledger, Progress
 from whichpool._choose.limiter import GROWTH, Limiter
+from whichpool._choose.plans import hired
 from whichpool._records import Demand, Host, Plan
 
 HOST = Host(cores=4.0, machine_cores=4)
@@ -76,11 +77,63 @@ def test_workers_are_taken_on_as_they_come_up() -> None:
     assert then.plan == Plan(4, 1)
 
 
+def test_where_the_caller_joins_one_worker_less_is_started() -> None:
+    conductor = Conductor(HOST)
+    (asked,) = conductor.step(view(PYTHON, joins=True))
+    assert isinstance(asked, Prepare)
+    assert asked.processes == 3
+    (first,) = conductor.step(view(PYTHON, now_s=0.14, processes="starting", ready_processes=1, joins=True))
+    assert isinstance(first, Switch)
+    assert first.plan == Plan(2, 1)
+    in_force = {"plan": Plan(2, 1), "plan_age_s": 0.02, "plan_done": 2, "joins": True}
+    (then,) = conductor.step(view(PYTHON, now_s=0.16, processes="ready", ready_processes=3, **in_force))
+    assert isinstance(then, Switch)
+    assert then.plan == Plan(4, 1)
+
+
+@pytest.mark.parametrize(
+    ("plan", "workers"),
+    [(Plan(2, 1), 1), (Plan(8, 1), 7), (Plan(9, 1), 9), (Plan(2, 2), 2), (Plan.LOOP, 0), (Plan(0, 4), 0)],
+)
+def test_the_caller_is_one_of_a_few_processes_of_one_thread_each(plan: Plan, workers: int) -> None:
+    assert hired(plan, joins=True) == workers
+    assert hired(plan, joins=False) == plan.processes
+
+
+@pytest.mark.parametrize(
+    ("changes", "begins"),
+    [
+        ({}, True),
+        ({"importing_s": 0.1}, False),  # 0.1 s since it was last seen importing
+        ({"joins": False}, False),  # the loop would stand still while workers do again what is slow at first
+        ({"remaining": 10}, False),  # few items: soon over in the loop, if only the first is slow
+        ({"keeps": True}, False),  # it fills a cache, or loads a model
+    ],
+)
+def test_workers_begin_beside_a_long_first_call(changes: dict[str, object], begins: bool) -> None:
+    conductor = Conductor(HOST)
+    so_far = replace(PYTHON, gil_s=0.2, samples=0, spread=None)
+    now = view(so_far, now_s=0.2, done=0, oldest_s=0.2, plan_done=0, plan_age_s=0.2, remaining=100)
+    now = replace(now, processes="ready", ready_processes=4, joins=True, keeps=False)
+    now = replace(now, **changes)  # type: ignore[arg-type]
+    switches = [action for action in conductor.step(now) if isinstance(action, Switch)]
+    assert [switch.plan.processes > 0 for switch in switches] == [True] * begins
+
+
 def test_waiting_takes_threads_and_no_process() -> None:
     actions = Conductor(HOST).step(view(SLEEP))
     assert [type(action) for action in actions] == [Switch]
     assert actions[0].plan.processes == 0  # type: ignore[union-attr]
     assert actions[0].plan.threads >= 32  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("waits_s", "threads"), [(0.0, 4), (0.002, 5), (0.005, 12)])
+def test_threads_that_compute_are_no_more_than_fill_the_cores(waits_s: float, threads: int) -> None:
+    """Even where so few items are left that all could begin."""
+    short = replace(ZLIB, wait_s=waits_s)
+    for remaining in (9, 20, 100):
+        actions = Conductor(HOST).step(view(short, remaining=remaining))
+        assert all(action.plan.threads <= threads for action in actions if isinstance(action, Switch))
 
 
 def test_computing_without_the_gil_takes_threads_up_to_the_cores() -> None:

@@ -134,7 +134,7 @@ def test_an_impossible_limit_names_the_figures():
     ) as caught:
         whichpool.map(take, [1, 1], plan=(2, 1), max_memory="2 MB")
     assert not caught.value.of_item
-    limit = now() + 70 * MB
+    limit = int((now() + 60 * MB) / budget.PLANNED)
     # The first ones show what an item takes; the large one is refused before it begins, and the others are done.
     results = whichpool.map(
         take,
@@ -155,7 +155,7 @@ def grow_slowly(steps: int) -> int:
     held = []
     for _ in range(steps):
         held.append(bytearray(b"x") * (2 * MB))
-        for _ in range(200):
+        for _ in range(400):
             sum(held[-1][:20_000])
     return len(held)
 

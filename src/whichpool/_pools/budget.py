@@ -35,7 +35,7 @@ PLANNED = 0.9
 TOO_MUCH = 0.95
 # The whole tree is looked at so often while items run, and no more often than takes this share of a core. Seconds.
 LOOK_S = 0.05
-LOOK_SHARE = 0.05
+LOOK_SHARE = 0.1
 # No item is taken to be lighter: a weight is divided by.
 LIGHTEST = 1e-6
 # A worker is not replaced to save less than this: starting one takes time. A guess.

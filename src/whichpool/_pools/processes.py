@@ -86,6 +86,7 @@ class Processes:
         self._limit = CallLimit(timeout_s) if timeout_s is not None else None
         self._feeding = False
         self._width = 1
+        self._beside = 0
         self._sent = 0
         self._deaths = 0
         self._measured = False
@@ -95,7 +96,6 @@ class Processes:
         self.replaced: list[str] = []  # what became of workers that ended, for the report
         self.lost: CannotTravel | None = None  # the function cannot be loaded in a worker
         self.wrote: list[str] = []  # names that a worker saw change
-        self.resident_bytes: int | None = None
 
     # -- what the run wants --------------------------------------------------------------------------------------
 
@@ -109,9 +109,13 @@ class Processes:
         # Where memory is limited one shows first what it takes; the others are hired when there is room (`_grow`).
         self._roster.hire(wanted if self._budget is None else min(wanted, max(len(self._roster), 1)))
 
-    def feed(self, processes: int, threads: int) -> None:
-        """Give batches to this many workers from now on, so many at a time to each; 0 processes: to none."""
+    def feed(self, processes: int, threads: int, beside: int = 0) -> None:
+        """Give batches to this many workers from now on, so many at a time to each; 0 processes: to none.
+
+        ``beside``: so many threads of this process run items of the same work.
+        """
         self._feeding = processes > 0
+        self._beside = beside
         self._news = True
         if not self._feeding and self._kept is not None:
             batch, self._kept = self._kept, None
@@ -214,7 +218,7 @@ class Processes:
                     continue
                 if not self._feeding:
                     return
-                workers = max(len(self._roster), 1) * self._width
+                workers = max(len(self._roster), 1) * self._width + self._beside
                 size = self._sizer.next(self._remaining(), workers)
                 room = self._health.room(member.worker)
                 if room is not None:

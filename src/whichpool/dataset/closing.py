@@ -24,7 +24,7 @@ def close(
     Args:
         goal: What becomes of bad records.
         target: Where the output is to be.
-        results: Of all the splits, in the order of the input.
+        results: Of all the splits, in the order that the output is to have.
         kept: Where their parts are.
         unify: See `whichpool.process`.
 
@@ -37,7 +37,8 @@ def close(
     """
     aside = None
     if goal.bad == "quarantine" and goal.aside is not None:
-        aside = _set_aside([each for done in results for each in done.bad], goal.aside)
+        in_order = sorted(results, key=lambda done: done.receipt.key)
+        aside = _set_aside([each for done in in_order for each in done.bad], goal.aside)
     if target.output is not None and kept is not None:
         receipts = [done.receipt for done in results]
         if target.is_folder:

@@ -69,6 +69,8 @@ class Goal:
     """How many records may be bad."""
     aside: str | None
     """The file for bad records; ``None``: there is none."""
+    ordered: bool
+    """The output has the order of the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,14 @@ class Job:
 
 
 def goal_of(
-    fn: Any, output: Any, combine: Any, bad: str, max_bad: Any, quarantine: Any, output_format: Any
+    fn: Any,
+    output: Any,
+    combine: Any,
+    bad: str,
+    max_bad: Any,
+    quarantine: Any,
+    output_format: Any,
+    ordered: bool,
 ) -> Goal:
     """As `whichpool.process` takes them.
 
@@ -114,6 +123,10 @@ def goal_of(
         raise whichpool.PlanError(
             "give output=, where results go, or combine=, which makes one value of them"
         )
+    if combine is not None and not ordered:
+        raise whichpool.PlanError(
+            "ordered=False is for an output: values are combined with their neighbours, in the order of the input"
+        )
     if bad not in MODES:
         raise whichpool.PlanError(f"bad must be one of {', '.join(MODES)}, not {bad!r}")
     if output_format is not None and output_format not in KINDS.values():
@@ -127,7 +140,7 @@ def goal_of(
         if path is None:
             raise whichpool.PlanError('bad="quarantine" without an output needs quarantine=, a file to write')
         aside = path.rstrip("/") + ".bad.jsonl"
-    return Goal(fn, combine, path, output_format, bad, limit, aside)
+    return Goal(fn, combine, path, output_format, bad, limit, aside, ordered)
 
 
 def engine_options(asked: Mapping[str, Any], max_memory: int | str | None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from whichpool.dataset.planning import (
     target_of,
     with_workers,
 )
+from whichpool.dataset.progress import check, listener
 from whichpool.dataset.records import ProcessReport
 from whichpool.dataset.running import work_off
 from whichpool.dataset.sources import resolve
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    from whichpool.dataset.records import Dialect
+    from whichpool.dataset.records import Dialect, Progress
 
 __all__ = ["process"]
 
@@ -61,14 +62,15 @@ def process(
     journal: str | os.PathLike[str] | None = None,
     restart: bool = False,
     why_rerun: bool = False,
-    progress: Any = False,
+    progress: bool | Callable[[Progress], object] = False,
+    ordered: bool = True,
     max_memory: int | str | None = None,
     **engine: Any,
 ) -> ProcessReport:
     """Map a function over a dataset into an output, or map-reduce it to a value, on every core.
 
     The input is cut into splits; each is read, worked off and written where it runs, so what travels to a worker
-    is a path and an offset. The splits are the items of `whichpool.imap` or `whichpool.map_reduce`.
+    is a path and an offset. The splits are the items of `whichpool.imap`.
 
     Args:
         source: A path, a glob, a folder, or a list of these: CSV, JSON lines, text, Parquet, or any files; the first
@@ -103,7 +105,11 @@ def process(
             output, and none without an output.
         restart: Drop what an earlier run has done, instead of going on from it.
         why_rerun: Run nothing: say in the notes of the report how much an earlier run has done, and what has changed.
-        progress: As for `whichpool.map`, in splits.
+        progress: ``False``, the default. ``True``: a bar, on a terminal. A function: called with a
+            `whichpool.dataset.records.Progress` (records, bytes, seconds left) about ten times a second, in the
+            caller's thread, and at the end.
+        ordered: ``False``: the records of an output in one file, or the parts of a folder, follow one another as their
+            splits were done; within a split in the order of the input. All of them are there, and counted, as else.
         max_memory: Bytes, or a text such as ``"2 GB"``: what this process and its worker processes may hold together.
             Splits are shorter, begin when what those before them took fits, and run in worker processes, fewer of them
             if need be. ``None``, the default: no limit.
@@ -123,7 +129,8 @@ def process(
         BaseException: What ``fn`` raised, with the place in the input as a note.
     """
     begun = time.perf_counter()
-    goal = goal_of(fn, output, combine, bad, max_bad, quarantine, output_format)
+    check(progress)
+    goal = goal_of(fn, output, combine, bad, max_bad, quarantine, output_format, ordered)
     options, notes = plan_for(fn, engine_options(engine, max_memory))
     options = with_workers(options, notes)
     chosen = format_for(fn, batch, None)
@@ -163,7 +170,9 @@ def process(
                 return why(splits, kept, identity)
             kept.begin(*identity, restart)
             notes += [f"since the earlier run: {change}" for change in kept.changes]
-        worked = work_off(job, splits, reading, kept, progress)
+        with listener(progress) as tell:
+            worked = work_off(job, splits, reading, kept, tell)
+        notes += worked.notes
         total = worked.total
         goal.limit.check(total.rejected, total.rows_in)
         aside = close(goal, target, worked.results, kept, unify=unify)
