@@ -489,3 +489,33 @@ def test_why_rerun_runs_nothing_and_says_what_has_changed(csv_file, tmp_path):
     assert not out.exists()
     with pytest.raises(whichpool.PlanError, match="why_rerun"):
         whichpool.process(csv_file, work.count, combine=work.add, why_rerun=True)
+
+
+def test_a_receipt_that_is_torn_or_changed_is_not_believed(csv_file, tmp_path):
+    out = tmp_path / "out.jsonl"
+    begun(csv_file, out)
+    log = next((tmp_path / ".out.jsonl.whichpool" / "done").iterdir())
+    whole = log.read_bytes()
+
+    def resumed() -> int:
+        return whichpool.process(
+            csv_file,
+            failing_once(work.picky),
+            out,
+            batch="dict",
+            bad="skip",
+            split_bytes=1000,
+            plan="loop",
+            why_rerun=True,
+        ).resumed
+
+    done = resumed()
+    assert done > 3
+    log.write_bytes(whole[:-1])
+    assert resumed() == done - 1
+    log.write_bytes(whole[: len(whole) // 2])
+    assert 0 < resumed() < done
+    log.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+    assert resumed() < done
+    log.write_bytes(b"")
+    assert resumed() == 0
