@@ -88,7 +88,7 @@ def show(run: dict[str, Any]) -> None:
         if "share" in row:
             console.print(
                 f"the journal, splits of {row['split_bytes']:,} bytes ({row['splits']}): {row['share']:+.1%} of "
-                f"the CPU time, {row['split_us']:.0f} us a split"
+                f"the CPU time (of the least of each: {row['share_of_least']:+.1%}), {row['split_us']:.0f} us a split"
             )
 
 

@@ -18,7 +18,7 @@ from benchmarks.dataset.peers import BASE, OURS, is_installed
 
 HOPELESS = 4
 """A peer this many times slower than the fastest of the first round sits out the others: it will not be the best."""
-SPLIT_BYTES = (100_000, 1_000_000, 4_000_000)
+SPLIT_BYTES = (100_000, 1_000_000, 3_000_000)
 """For the overhead of the journal: many short splits, the least that is usual, and the most."""
 LIBRARIES = (
     "datasets",

@@ -91,7 +91,7 @@ def process(
         dialect: Of CSV, with the names that `csv.reader` takes.
         header: The names of the columns, where CSV has no header row.
         batch_rows: The most records in a batch; ``None``, the default: 65,536 of pyarrow's, 8,192 of Python's.
-        split_bytes: About how long a split is; ``None``, the default: a 64th of the input, within 1 to 4 MB;
+        split_bytes: About how long a split is; ``None``, the default: a 64th of the input, within 1 to 3 MB;
             of text, however short.
         bad: ``"raise"``, the default: what cannot be read, or what ``fn`` raises, ends the run. ``"skip"``: goes on
             without that record. ``"quarantine"``: and sets it aside. A batch that fails is tried in halves, until the

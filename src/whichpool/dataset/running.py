@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Worked", "work_off"]
 
 # A split whose worker died of memory is read in twice as many pieces, up to so many. A guess: a 64th of a split of
-# 4 MB is 64 KB, and what does not fit then is not the split.
+# 3 MB is 48 KB, and what does not fit then is not the split.
 MOST_PIECES = 64
 SIGKILL = 9
 # A deadline is more than none. Seconds.
