@@ -152,10 +152,13 @@ class Retry:
 
     The n-th wait is ``first_wait_s * factor ** (n - 1)`` seconds, ``most_wait_s`` at the most; up to the share
     ``jitter`` of it is taken off at random, so that many items that failed together do not come back together.
+
+    An exception with a true ``progressed`` says that its item, though it failed, has come further than it was before (a
+    file of which more is there now): its tries, and the waits, are counted from there on.
     """
 
     times: int = 3
-    """Further tries of an item after the first."""
+    """Further tries of an item after the first, or after the last one that came further."""
     on: type[BaseException] | tuple[type[BaseException], ...] = Exception
     """The failures that are tried again; `WorkerDied` and `ItemTimeout` are exceptions like others."""
     first_wait_s: float = 0.1

@@ -24,15 +24,16 @@ from whichpool.downloads.answer import Answer, http_date
 from whichpool.downloads.context import Stopped
 from whichpool.downloads.digests import Hasher, differing, promised
 from whichpool.downloads.disk import is_full
-from whichpool.downloads.failures import Broken, Corrupt, DiskFailed, DownloadFailed
+from whichpool.downloads.failures import Broken, Changed, Corrupt, DiskFailed, DownloadFailed
 from whichpool.downloads.folder import Place
 from whichpool.downloads.hashing import Hashing
+from whichpool.downloads.held import Held, nothing_of
 from whichpool.downloads.jobs import Job, host_of
 from whichpool.downloads.journal import Identity
 from whichpool.downloads.names import name_from_disposition
 from whichpool.downloads.part import Part
 from whichpool.downloads.records import Receipt
-from whichpool.downloads.secrets import without_credentials
+from whichpool.downloads.secrets import without_credentials, without_signature
 from whichpool.downloads.transfer import CHUNK_BYTES, Transfer, bring_small, fits
 
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ class Fetcher:
             if is_full(failure):
                 context.full = failure
             failure.url = without_credentials(failure.url or job.url)
+            failure.progressed = job.progressed and not isinstance(failure, (Changed, Corrupt))
             if isinstance(failure, DiskFailed) or not job.failed(failure):
                 return job.number, job.failure(failure)
-            if job.attempts <= context.settings.retries:
+            if job.in_vain <= context.settings.retries:
                 context.tell(
                     "again",
                     url=without_credentials(job.request.url),
@@ -99,11 +101,17 @@ class Fetcher:
                 kept = self._keep(job, place, there)
                 if kept is not None:
                     return kept
-            part = Part(place, self._context.later)
+            file = _File(self._context, job, place, there)
             try:
-                return _File(self._context, job, place, part, there).fetch()
+                return file.fetch()
+            except DownloadFailed:
+                part = file.part
+                if part.identity is not None:
+                    further = job.came(part.identity.version, max(part.there.size, part.front))
+                    job.progressed = further and file.went_on
+                raise
             finally:
-                part.close()
+                file.part.close()
         finally:
             place.close()
 
@@ -132,19 +140,18 @@ class Fetcher:
 class _File:
     """One try of one file that is not there, or is to be replaced."""
 
-    def __init__(
-        self, context: Context, job: Job, place: Place, part: Part, there: stat_result | None
-    ) -> None:
+    def __init__(self, context: Context, job: Job, place: Place, there: stat_result | None) -> None:
         self.context = context
         self.job = job
         self.request = job.request
         self.place = place
-        self.part = part
+        self.part: Part | Held = (Held if nothing_of(place) else Part)(place, context.later)
         self.there = there
+        self.went_on = False  # where an earlier try has ended
 
     def fetch(self) -> Receipt:
         """All of it: from asking to its name."""
-        known = self._known()
+        known = self._known() if isinstance(self.part, Part) else None
         gaps: list[tuple[int, int | None]] = []
         answer: Answer | None = None
         if known is not None:
@@ -153,7 +160,8 @@ class _File:
                 answer = self._go_on(known, gaps[0])
                 if answer is None:
                     known = None
-            self.job.resumed = self.job.resumed or known is not None
+            self.went_on = known is not None
+            self.job.resumed = self.job.resumed or self.went_on
         if known is None:
             answer = self._ask_for_all()
             kept = self._kept(answer)
@@ -174,8 +182,10 @@ class _File:
         request = self.request
         # With a digest of the content, it does not matter where it came from. Without, it matters even among mirrors:
         # a tag is comparable with those of the same URL only, and two servers may have the same one for two contents.
+        part = self.part
+        assert isinstance(part, Part)
         ours = None if request.digests else lambda source: source == _source(self.job.url)
-        known = self.part.look(ours)
+        known = part.look(ours)
         return None if known is None or differing(request.digests, known.digests) else known
 
     def _go_on(self, known: Identity, gap: tuple[int, int | None]) -> Answer | None:
@@ -289,7 +299,12 @@ class _File:
                 self.job.final,
                 _promised(answer),
             )
-        self.part.begin(identity)
+        if isinstance(self.part, Held) and total is not None and total <= CHUNK_BYTES:
+            self.part.begin(identity, total)
+        else:
+            if isinstance(self.part, Held):
+                self.part = Part(self.place, self.context.later)
+            self.part.begin(identity)
         if total == 0:
             return []
         return [(0, total)]
@@ -316,6 +331,7 @@ class _File:
             if answer is not None and answer.status == 200 and total is not None and total <= CHUNK_BYTES:
                 size = bring_small(context, job, part, hashing, entry, answer, total)
             elif answer is not None:
+                assert isinstance(part, Part)
                 noted = reservation if apart else None  # what is small is there in a moment
                 transfer = Transfer(context, job, part, gaps, hashing, entry, noted)
                 try:
@@ -415,8 +431,10 @@ def _promised(answer: Answer) -> Mapping[str, str]:
 
 
 def _source(url: str) -> str:
-    """The URL in a form that can be compared and shows nothing."""
-    return blake2b(without_credentials(url).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    """The URL in a form that can be compared and shows nothing; the same however it was signed."""
+    return blake2b(
+        without_signature(without_credentials(url)).encode("utf-8", "surrogateescape"), digest_size=16
+    ).hexdigest()
 
 
 def _same(answer: Answer, there: stat_result) -> bool:

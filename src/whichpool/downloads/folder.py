@@ -64,6 +64,15 @@ class Place:
         except OSError as error:
             raise disk_failed(error, self.path) from error
 
+    @property
+    def nameless(self) -> bool:
+        """Whether a file without a name can be made there, and given one, as far as is known."""
+        return self._folder.nameless
+
+    @nameless.setter
+    def nameless(self, can: bool) -> None:
+        self._folder.nameless = can
+
     def sync(self) -> None:
         """Bring the names in its folder to the disk."""
         self._folder.sync(self.fd)
@@ -81,10 +90,12 @@ class Folder:
     Attributes:
         fd: A descriptor of it.
         path: As it was given.
+        nameless: Whether files can be made in it that have no name yet; what is tried shows where they cannot.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.nameless = hasattr(os, "O_TMPFILE")
         try:
             os.makedirs(path, exist_ok=True)
             self.fd = os.open(path, _FOLDER)

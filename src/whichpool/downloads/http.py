@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import ssl
 import threading
-import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Never
 from urllib.parse import urljoin
@@ -24,9 +23,8 @@ from whichpool.downloads.failures import (
     Gone,
     Refused,
     TimedOut,
-    Unreachable,
-    Unsafe,
 )
+from whichpool.downloads.proxies import Proxies, proxy_parts
 from whichpool.downloads.records import Settings
 from whichpool.downloads.resolve import Resolver
 from whichpool.downloads.secrets import Cookies, Secrets, basic, checked_headers, harmless, split_credentials
@@ -81,7 +79,7 @@ class Target(NamedTuple):
 
 
 _PLAIN = re.compile(
-    r"(https?)://([a-z][a-z0-9.-]*[a-z0-9]|[1-9][0-9.]*)(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?((?:/[A-Za-z0-9_~=,+-][A-Za-z0-9_.~=,+-]*)+)"
+    r"(https?)://([a-z][a-z0-9.-]*[a-z0-9]|[1-9][0-9.]*)(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?((?:/[A-Za-z0-9_~=,+-][A-Za-z0-9_.~=,+-]*)+)"
 )
 """What is normal as it is: lower case, nothing encoded, no dot at a beginning, no query."""
 
@@ -141,16 +139,11 @@ class Http:
         self._pools: dict[tuple[str | None, bool | None, str, str, int], Any] = {}
         self._managers: dict[tuple[str | None, bool | None], urllib3.PoolManager] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._usual: dict[
+            tuple[str, str, int], bytes
+        ] = {}  # the headers of requests that ask for nothing special
         self._closed = False
-        if settings.proxy is None:
-            self._proxies: dict[str, str] = urllib.request.getproxies()
-        else:
-            self._proxies = {}
-            _proxy_parts(settings.proxy)
-            if not settings.private:
-                raise ValueError(
-                    "private=False cannot be kept through a proxy: it is the proxy that looks names up"
-                )
+        self._proxies = Proxies(settings)
         if settings.ca_bundle is not None or settings.client_cert is not None:
             self._context(True)  # so that a file that is not there is told at once
 
@@ -188,7 +181,7 @@ class Http:
         shown = split_credentials(url)[0]
         try:
             target = target_of(url)
-            given = {**self._headers, **checked_headers(headers)}
+            given = {**self._headers, **checked_headers(headers)} if headers else self._headers
         except ValueError as error:
             raise DownloadFailed(str(error), shown, again=False) from None
         user = target.user
@@ -201,7 +194,12 @@ class Http:
                 if (target.url, cookie) in seen:
                     raise BadRedirect("it is redirected in a circle")
                 seen.add((target.url, cookie))
-                sent = self._sent(target, given, asked, user, cookie, redirected)
+                if headers or asked or user or cookie or redirected:
+                    sent: Mapping[str, str] | None = self._sent(
+                        target, given, asked, user, cookie, redirected
+                    )
+                else:
+                    sent = None
                 reply, body = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
                 told = reply.told
                 if "set-cookie" in told:
@@ -269,7 +267,9 @@ class Http:
         except ValueError:
             raise BadRedirect("it is redirected to what is no http or https URL") from None
         if target.scheme == "https" and went.scheme == "http" and not self._settings.downgrade:
-            raise BadRedirect("it is redirected from https to http (allowed with downgrade=True)")
+            raise BadRedirect(
+                "it is redirected from https to http (allowed with downgrade=True, --allow-downgrade)"
+            )
         return went
 
     def _answer(self, url: str, status: int, told: Mapping[str, str], body: Body) -> Answer:
@@ -299,17 +299,31 @@ class Http:
     # --- one request --------------------------------------------------------------------------------------------
 
     def _exchange(
-        self, method: str, target: Target, sent: Mapping[str, str], wait_s: float | None, *, with_cert: bool
+        self,
+        method: str,
+        target: Target,
+        sent: Mapping[str, str] | None,
+        wait_s: float | None,
+        *,
+        with_cert: bool,
     ) -> tuple[Reply, Body]:
-        proxy = self._proxy_for(target)
+        """``sent``: the headers; ``None``: those of every request to that origin."""
+        proxy = self._proxies.way_to(target.scheme, target.host, target.port)
         encrypted = target.scheme == "https" or (proxy or "").startswith("https:")
         way = (proxy, with_cert if encrypted else None, *target.origin)
         forwarded = proxy is not None and target.scheme == "http"
         wait_s = self._settings.connect_s if wait_s is None else wait_s
         for _ in range(STALE_TRIES):
             pool = self._pool(way)
-            extra = pool.proxy_headers if forwarded else {}
-            head = _request(method, target, {**sent, **extra}, forwarded)
+            if sent is not None or proxy is not None:
+                if sent is None:
+                    sent = self._sent(target, self._headers, {}, None, None, False)
+                extra = pool.proxy_headers if forwarded else {}
+                head = _line(method, target.url if forwarded else target.path) + _lines(
+                    target, {**sent, **extra}
+                )
+            else:
+                head = _line(method, target.path) + self._usual_lines(target)
             try:
                 taken = pool.ask(head, method, wait_s, tunnel=proxy is not None and not forwarded)
                 break
@@ -328,6 +342,15 @@ class Http:
             taken.done(False)
             raise
 
+    def _usual_lines(self, target: Target) -> bytes:
+        found = self._usual.get(target.origin)
+        if found is None:
+            found = _lines(target, self._sent(target, self._headers, {}, None, None, False))
+            if len(self._usual) >= MOST_HOSTS:
+                self._usual.clear()
+            self._usual[target.origin] = found
+        return found
+
     def _pool(self, way: tuple[str | None, bool | None, str, str, int]) -> Any:
         """The connections to a host; what urllib3 asks of a URL to find them is asked once."""
         found = None if self._closed else self._pools.get(way)
@@ -339,24 +362,6 @@ class Http:
             self._pools[way] = found
         return found
 
-    def _proxy_for(self, target: Target) -> str | None:
-        if self._settings.proxy is not None:
-            return self._settings.proxy
-        proxy = self._proxies.get(target.scheme) or self._proxies.get("all")
-        if not proxy or urllib.request.proxy_bypass(f"{target.host}:{target.port}"):
-            return None
-        if "://" not in proxy:
-            proxy = "http://" + proxy
-        try:
-            _proxy_parts(proxy)
-        except ValueError as error:
-            raise Unreachable(f"{error} (from the environment)", again=False) from None
-        if not self._settings.private:
-            raise Unsafe(
-                "private=False cannot be kept through the environment's proxy: it is the proxy that looks names up"
-            )
-        return proxy
-
     def _manager(self, proxy: str | None, with_cert: bool | None) -> urllib3.PoolManager:
         """``with_cert=None``: without TLS. Loading who is trusted takes 20 ms and more; plain HTTP need not pay it."""
         if with_cert is False and self._settings.client_cert is None:
@@ -366,7 +371,7 @@ class Http:
                 raise Broken("it is closed", again=False)
             found = self._managers.get((proxy, with_cert))
             if found is None:
-                bare, auth = _proxy_parts(proxy) if proxy is not None else (None, None)
+                bare, auth = proxy_parts(proxy) if proxy is not None else (None, None)
                 found = manager(
                     self._ways, None if with_cert is None else self._context(with_cert), bare, auth
                 )
@@ -399,14 +404,20 @@ class Http:
 _UNSENT = re.compile(r"[^\x21-\x7e]")
 
 
-def _request(method: str, target: Target, sent: Mapping[str, str], forwarded: bool) -> bytes:
-    """The request as it goes over the line.
+def _line(method: str, path: str) -> bytes:
+    """The first line of a request, with its end.
 
     Raises:
         Broken: Something in it would be a request of its own.
     """
-    path = target.url if forwarded else target.path
-    lines = [f"{method} {path} HTTP/1.1"]
+    if _UNSENT.search(path):
+        raise Broken("the request cannot be sent: there is a line break in it", again=False)
+    return f"{method} {path} HTTP/1.1\r\n".encode("ascii")
+
+
+def _lines(target: Target, sent: Mapping[str, str]) -> bytes:
+    """The headers of a request as they go over the line, with its end. Raises as `_line`."""
+    lines = []
     if not any(name.lower() == "host" for name in sent):
         host = target.host.rstrip(".")
         if "%" in host:
@@ -416,7 +427,7 @@ def _request(method: str, target: Target, sent: Mapping[str, str], forwarded: bo
     lines += [f"{name}: {value}" for name, value in sent.items()]
     text = "\r\n".join(lines)
     breaks = len(lines) - 1
-    if _UNSENT.search(path) or text.count("\r") != breaks or text.count("\n") != breaks or "\0" in text:
+    if text.count("\r") != breaks or text.count("\n") != breaks or "\0" in text:
         raise Broken("the request cannot be sent: there is a line break in it", again=False)
     try:
         return f"{text}\r\n\r\n".encode("latin-1")
@@ -428,15 +439,6 @@ def _request(method: str, target: Target, sent: Mapping[str, str], forwarded: bo
 
 def _no_password() -> str:
     raise ValueError("its key is encrypted; whichpool asks for no password")
-
-
-def _proxy_parts(proxy: str) -> tuple[str, str | None]:
-    """A proxy's URL without credentials, and its ``Proxy-Authorization``."""
-    bare, user = split_credentials(proxy if "://" in proxy else "http://" + proxy)
-    scheme = bare.partition("://")[0].lower()
-    if scheme not in ("http", "https"):
-        raise ValueError(f"a {scheme} proxy cannot be used, only http and https ones")
-    return bare, basic(*user) if user else None
 
 
 def _body(reply: Reply, done: Callable[[bool], None]) -> Body:

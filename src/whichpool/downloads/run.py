@@ -119,12 +119,13 @@ def _run(
     board = Board(count) if board is None else board
     if board.files is None:
         board.files = count
-    where = Folder(os.fspath(folder))
+    transport = Transport(settings)  # first: where settings cannot be, no folder is made
     try:
-        context = Context(where, Transport(settings), settings, board, on_event)
+        where = Folder(os.fspath(folder))
     except BaseException:
-        where.close()
+        transport.close()
         raise
+    context = Context(where, transport, settings, board, on_event)
     books: dict[int, Job] = {}
     remembered = learned.load()
     known = dict(remembered)

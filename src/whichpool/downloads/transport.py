@@ -71,6 +71,8 @@ class Transport:
             asked["If-None-Match"] = if_none_match
         if if_modified_since is not None:
             asked["If-Modified-Since"] = if_modified_since
+        if url.startswith(("http://", "https://")):
+            return self._http.open(url, headers, asked, method, wait_s)
         match = re.match(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):", url)
         scheme = match[1].lower() if match else ""
         if scheme in ("http", "https"):
@@ -79,7 +81,7 @@ class Transport:
         if not scheme:
             raise DownloadFailed("this is no URL", shown, again=False)
         if not self._private:
-            raise Unsafe(f"private=False allows http and https only, not {scheme}", shown)
+            raise Unsafe(f"private=False (--no-private) allows http and https only, not {scheme}", shown)
         if scheme == "file":
             return open_file(url.strip(), asked, method)
         return open_remote(url.strip(), scheme, asked, method)

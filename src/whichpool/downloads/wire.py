@@ -33,6 +33,15 @@ them for as long as a head may take."""
 MOST_CHUNK_LINE = 4096
 """Bytes of a line that begins a chunk, extensions included. They are ignored, and nobody sends long ones."""
 
+SLACK_S = 0.01
+"""Seconds by which a head's time may be missed: to set a socket's timeout is a system call, and on a connection that is
+kept it has nearly the right one already."""
+
+MOST_KNOWN = 1_000
+LONGEST_KNOWN = 120
+"""Lines of heads, and characters of one, that are kept with what they say: most lines of a host's answers are the same
+each time. 300 kB at the most; guesses."""
+
 HEAD_BYTES = 64 * 1024
 """Asked of the socket for a head: with it comes what is small as a whole."""
 
@@ -92,7 +101,7 @@ class Wire:
         return data
 
     def _keep(self, data: bytes) -> bool:
-        self._buffer, self._at = self._buffer[self._at :] + data, 0
+        self._buffer, self._at = self._buffer[self._at :] + data if self._buffer else data, 0
         return bool(data)
 
     def excess(self) -> bool:
@@ -108,8 +117,11 @@ class Wire:
         try:
             if left_s <= 0:
                 raise TimeoutError
-            self._sock.settimeout(left_s)
-            self._timeout_s = left_s
+            has_s = self._sock.gettimeout()
+            if has_s is None or abs(has_s - left_s) > SLACK_S:
+                self._sock.settimeout(left_s)
+                has_s = left_s
+            self._timeout_s = has_s
             data = self._sock.recv(HEAD_BYTES)
         except TimeoutError:
             what = "the answer's head did not end" if self.any else "the answer did not begin"
@@ -298,7 +310,11 @@ def _pairs(lines: list[str]) -> list[tuple[str, str]]:
         raise Broken(f"the answer has more than {MOST_HEADERS} headers")
     pairs: list[tuple[str, str]] = []
     for line in lines[1:]:
-        line = line.rstrip("\r")
+        known = _known.get(line)
+        if known is not None:
+            pairs.append(known)
+            continue
+        raw, line = line, line.rstrip("\r")
         if line[:1] in (" ", "\t") and pairs:
             name, value = pairs[-1]
             pairs[-1] = (name, f"{value} {line.strip(BLANK)}")  # folded: obsolete, and still sent
@@ -307,8 +323,16 @@ def _pairs(lines: list[str]) -> list[tuple[str, str]]:
         name = name.strip(BLANK)
         if not colon or not name:
             raise Broken(f"a line in the answer's head is no header: {line[:60]!r}")
-        pairs.append((name, value.strip(BLANK)))
+        pair = name, value.strip(BLANK)
+        pairs.append(pair)
+        if len(raw) <= LONGEST_KNOWN:
+            if len(_known) >= MOST_KNOWN:
+                _known.clear()
+            _known[raw] = pair
     return pairs
+
+
+_known: dict[str, tuple[str, str]] = {}
 
 
 class Empty:
