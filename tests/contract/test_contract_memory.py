@@ -11,9 +11,7 @@ import pytest
 import whichpool
 from whichpool._pools import budget, fleet
 
-pytestmark = pytest.mark.skipif(
-    not os.path.exists("/proc/self/smaps_rollup"), reason="only Linux tells the memory of processes"
-)
+pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="reads /proc")
 
 MB = 1_000_000
 _kept: list[bytearray] = []
