@@ -40,8 +40,8 @@ PAYLOAD_AFTER_S = 0.250
 # Throughput is taken over at least this time, and so many items.
 WINDOW_S = 0.100
 WINDOW_ITEMS = 8
-# Threads of a library's own are counted anew after so many CPU seconds of the loop: OpenBLAS's, just started, burn a core
-# for some tens of milliseconds while they have nothing to do (a NumPy call of one thread was seen on 2.4 cores).
+# Threads of a library's own are counted anew after so many CPU seconds of the loop: OpenBLAS's, just started, burn a
+# core for some tens of milliseconds while they have nothing to do (a NumPy call of one thread was seen on 2.4 cores).
 NATIVE_S = 0.010
 # Where the code of the import system says that it stands.
 IMPORTS = "<frozen importlib._bootstrap>"
