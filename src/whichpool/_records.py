@@ -207,6 +207,26 @@ class Limit:
 
 
 @record(frozen=True, slots=True)
+class MemoryLimit:
+    """How much memory a run may hold at once: this process, the fork server and the worker processes together.
+
+    An item is given to a worker process only if what all of them hold, what the items in progress are expected to take
+    and what this one is fit in. An item takes what those before it took: the highest size that a worker reached while
+    it ran one, less what it held before. Memory that processes share counts once.
+
+    >>> import whichpool
+    >>> whichpool.map(len, ["a", "bb"], max_memory=whichpool.MemoryLimit("2 GB", weigh=len))
+    [1, 2]
+    """
+
+    most: int | str
+    """Bytes, or a text such as ``"2 GB"``."""
+    weigh: Callable[[Any], float] | None = None
+    """Of an item, as the function gets it: a number that what it takes is in proportion to, its bytes, say. ``None``:
+    all take about as much."""
+
+
+@record(frozen=True, slots=True)
 class LimitReached:
     """What the limit of one key reached."""
 

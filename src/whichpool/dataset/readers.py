@@ -18,7 +18,7 @@ from whichpool.dataset.chunks import Chunk, arrow_buffer, chunks
 from whichpool.dataset.failures import BadInput
 from whichpool.dataset.formats import ARROW
 from whichpool.dataset.sources import pyarrow
-from whichpool.dataset.splits.parquet import expression, fragment_of, open_parquet
+from whichpool.dataset.splits.parquet import expression, fragment_of, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -366,11 +366,10 @@ def _parquet(split: Split, reading: Reading) -> Iterator[Batch]:
                     yield Batch(as_wanted(batch), range(first, first + batch.num_rows))
                     first += batch.num_rows
             return
-        with open_parquet(source) as file:
-            for group in range(split.row_groups[0] if split.row_groups else 0):
-                first += file.metadata.row_group(group).num_rows
+        file, groups, first = part_of(split)
+        with file:
             for batch in file.iter_batches(
-                reading.batch_rows, row_groups=split.row_groups, columns=columns, use_threads=False
+                reading.batch_rows, row_groups=groups, columns=columns, use_threads=False
             ):
                 yield Batch(as_wanted(batch), range(first, first + batch.num_rows))
                 first += batch.num_rows
