@@ -44,7 +44,7 @@ LEAVES_GIL = 0.5
 # tenth of one, and two cores save half of it.
 EARLY_AHEAD_S = 0.5
 # The caller's thread comes by between two batches, which take a millisecond, or one call.
-CHORE_WAIT_S = 0.004
+CHORE_WAIT_S = 0.015
 LONGEST_CHORE_S = 1.0
 # A caller's thread that burns less than this share of the time is waiting.
 WAITING = 0.3
