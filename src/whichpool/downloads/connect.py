@@ -7,6 +7,7 @@ is, without a URL: the caller knows it.
 from __future__ import annotations
 
 import http.client
+import queue
 import re
 import select
 import socket
@@ -280,6 +281,29 @@ class _OurPool(_BasePool):
             connection.close()
             self._put_conn(connection)
             raise
+
+    def ask_kept(self, head: bytes, method: str) -> Taken | None:
+        """As `ask`, on a connection that is there, waits and is silent; ``None``: there is none, or not any more.
+
+        Raises:
+            DownloadFailed: Of some class.
+        """
+        idle: Any = self.pool
+        try:
+            connection = idle.get(block=False)
+        except (queue.Empty, AttributeError):  # closed, `pool` is None
+            return None
+        try:
+            if connection is not None and not connection.is_closed and connection.is_connected:
+                return Taken(self, connection, connection.ask(head, method))
+        except Stale:
+            connection.close()
+        except BaseException:
+            connection.close()
+            self._put_conn(connection)
+            raise
+        self._put_conn(connection)
+        return None
 
 
 class _PlainPool(_OurPool, urllib3.HTTPConnectionPool):

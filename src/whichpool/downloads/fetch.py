@@ -21,6 +21,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from whichpool.downloads.answer import Answer, http_date
+from whichpool.downloads.at_once import TELL_DIGESTS, fetch_at_once, time_of
 from whichpool.downloads.context import Stopped
 from whichpool.downloads.digests import Hasher, differing, promised
 from whichpool.downloads.disk import is_full
@@ -45,9 +46,6 @@ __all__ = ["Fetcher"]
 
 APART_BYTES = 8_000_000
 """From this size on, a file is hashed on another thread than the one that receives it."""
-_TELL = ("repr-digest", "content-digest", "digest", "content-md5")
-LATEST_S = 2.0**33
-"""Seconds since 1970. No file is given a later time: some file systems cannot have one."""
 
 
 class Fetcher:
@@ -101,9 +99,13 @@ class Fetcher:
                 kept = self._keep(job, place, there)
                 if kept is not None:
                     return kept
-            file = _File(self._context, job, place, there)
+            fresh = there is None and job.attempts == 1 and nothing_of(place)
+            answer = fetch_at_once(self._context, job, place) if fresh else None
+            if isinstance(answer, Receipt):
+                return answer
+            file = _File(self._context, job, place, there, fresh)
             try:
-                return file.fetch()
+                return file.fetch(answer)
             except DownloadFailed:
                 part = file.part
                 if part.identity is not None:
@@ -140,20 +142,21 @@ class Fetcher:
 class _File:
     """One try of one file that is not there, or is to be replaced."""
 
-    def __init__(self, context: Context, job: Job, place: Place, there: stat_result | None) -> None:
+    def __init__(
+        self, context: Context, job: Job, place: Place, there: stat_result | None, fresh: bool
+    ) -> None:
         self.context = context
         self.job = job
         self.request = job.request
         self.place = place
-        self.part: Part | Held = (Held if nothing_of(place) else Part)(place, context.later)
+        self.part: Part | Held = (Held if fresh else Part)(place, context.later)
         self.there = there
         self.went_on = False  # where an earlier try has ended
 
-    def fetch(self) -> Receipt:
-        """All of it: from asking to its name."""
+    def fetch(self, answer: Answer | None) -> Receipt:
+        """All of it: from asking to its name. ``answer``: to a request for all of it, if that was sent already."""
         known = self._known() if isinstance(self.part, Part) else None
         gaps: list[tuple[int, int | None]] = []
-        answer: Answer | None = None
         if known is not None:
             gaps = [*self.part.there.missing(known.total)]
             if gaps:
@@ -163,7 +166,7 @@ class _File:
             self.went_on = known is not None
             self.job.resumed = self.job.resumed or self.went_on
         if known is None:
-            answer = self._ask_for_all()
+            answer = self._ask_for_all(answer)
             kept = self._kept(answer)
             if kept is not None:
                 answer.close()
@@ -205,11 +208,12 @@ class _File:
         answer.close()
         return None
 
-    def _ask_for_all(self) -> Answer:
+    def _ask_for_all(self, answer: Answer | None) -> Answer:
         since = None
         if self.context.settings.newer and self.there is not None and self.job.final is None:
             since = formatdate(int(self.there.st_mtime), usegmt=True)
-        answer = self.context.transport.open(self.job.url, self.request.headers, if_modified_since=since)
+        if answer is None:
+            answer = self.context.transport.open(self.job.url, self.request.headers, if_modified_since=since)
         if answer.status == 200 or (answer.status == 304 and since is not None):
             return answer
         answer.close()
@@ -286,28 +290,32 @@ class _File:
 
     def _begin(self, answer: Answer) -> list[tuple[int, int | None]]:
         """From nothing. What is missing, which is all."""
-        identity = None
-        validator, total = answer.validator, answer.total
-        if validator is not None and total is not None and not answer.coded:
-            identity = Identity(
-                _source(self.job.url),
-                total,
-                validator,
-                answer.etag,
-                answer.last_modified,
-                without_credentials(answer.url),
-                self.job.final,
-                _promised(answer),
-            )
-        if isinstance(self.part, Held) and total is not None and total <= CHUNK_BYTES:
-            self.part.begin(identity, total)
-        else:
-            if isinstance(self.part, Held):
-                self.part = Part(self.place, self.context.later)
-            self.part.begin(identity)
+        part, total = self.part, answer.total
+        if isinstance(part, Held):
+            if total is not None and total <= CHUNK_BYTES:
+                part.begin(self._identity(answer), total)
+                return [(0, total)]
+            part = self.part = Part(self.place, self.context.later)
+        part.begin(self._identity(answer))
         if total == 0:
             return []
         return [(0, total)]
+
+    def _identity(self, answer: Answer) -> Identity | None:
+        """What makes another answer one of the same thing; ``None``: nothing does."""
+        validator, total = answer.validator, answer.total
+        if validator is None or total is None or answer.coded:
+            return None
+        return Identity(
+            _source(self.job.url),
+            total,
+            validator,
+            answer.etag,
+            answer.last_modified,
+            without_credentials(answer.url),
+            self.job.final,
+            _promised(answer),
+        )
 
     def _receive(self, answer: Answer | None, gaps: list[tuple[int, int | None]]) -> Receipt:
         context, job, part = self.context, self.job, self.part
@@ -410,8 +418,7 @@ class _File:
 
     def _name(self, size: int, modified: str | None) -> str:
         """Give it its name, which is returned."""
-        mtime = http_date(modified)
-        mtime_s = int(mtime) if mtime is not None and 0 <= mtime < LATEST_S else None
+        mtime_s = time_of(modified)
         final = self.job.final
         if final is None:
             self.part.finish(self.place, size, mtime_s=mtime_s, replace=self.there is not None)
@@ -427,7 +434,9 @@ class _File:
 def _promised(answer: Answer) -> Mapping[str, str]:
     """The digests of the whole that it tells. Few answers tell any, and thousands of small files should not pay."""
     headers = answer.headers
-    return promised(headers, whole=answer.status == 200) if any(map(headers.__contains__, _TELL)) else {}
+    return (
+        promised(headers, whole=answer.status == 200) if any(map(headers.__contains__, TELL_DIGESTS)) else {}
+    )
 
 
 def _source(url: str) -> str:

@@ -23,7 +23,7 @@ from whichpool.downloads.journal import Identity
 from whichpool.downloads.part import GROUP_S, NO_LINKS, SUFFIX, Part
 from whichpool.downloads.ranges import Ranges
 
-__all__ = ["Held", "nothing_of"]
+__all__ = ["Held", "nothing_of", "put"]
 
 _NAMELESS = getattr(os, "O_TMPFILE", 0) | os.O_RDWR | os.O_CLOEXEC
 # What file systems say that have no files without a name, or that none can be given one. ENOENT: there is no /proc.
@@ -32,13 +32,56 @@ _NOTHING = Ranges()
 
 
 def nothing_of(place: Place) -> bool:
-    """Whether no earlier try, and no other process, has left or begun anything of it."""
+    """Whether no earlier run, and no other process before this one, has left or begun anything of it."""
+    begun = place.begun
     for name in (place.name + SUFFIX, place.name + SUFFIX + JOURNAL):
+        if begun is not None:
+            if name in begun:
+                return False
+            continue
         try:
             if os.access(name, os.F_OK, dir_fd=place.fd, follow_symlinks=False):
                 return False
         except OSError:  # where it cannot be asked so
             return False
+    return True
+
+
+def put(place: Place, data: bytes, mtime_s: int | None) -> bool:
+    """Write a whole file without a name, bring it to the disk, and name it; False: that cannot be done here.
+
+    Raises:
+        DiskFailed: It could not be, or a file of that name has appeared meanwhile.
+    """
+    try:
+        try:
+            fd = os.open(".", _NAMELESS, 0o666, dir_fd=place.fd)
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                raise
+            place.nameless = False
+            return False
+        try:
+            written = os.write(fd, data) if data else 0
+            if written < len(data):
+                left = memoryview(data)[written:]
+                while left:  # the next write says why, if it was not for a signal
+                    left = left[os.write(fd, left) :]
+            if mtime_s is not None:
+                os.utime(fd, (mtime_s, mtime_s))
+            os.fsync(fd)
+            try:
+                os.link(f"/proc/self/fd/{fd}", place.name, dst_dir_fd=place.fd, follow_symlinks=True)
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                place.nameless = False
+                return False
+            place.sync()
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise disk_failed(error, place.path) from error
     return True
 
 
@@ -112,50 +155,17 @@ class Held:
         """As `Part.finish`."""
         part = self._part
         if part is None and not replace and place.nameless:
-            try:
-                if self._link(place, mtime_s):
-                    self._pieces = []
-                    return
-            except OSError as error:
-                raise disk_failed(error, place.path) from error
+            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            if put(place, data, mtime_s):
+                self._pieces = []
+                return
         if part is None:
             part = self._become_a_part()
         part.finish(place, total, mtime_s=mtime_s, replace=replace)
 
-    def _link(self, place: Place, mtime_s: int | None) -> bool:
-        """Write it into a file without a name, which gets one; False: that cannot be done here."""
-        try:
-            fd = os.open(".", _NAMELESS, 0o666, dir_fd=place.fd)
-        except OSError as error:
-            if error.errno not in _NOT_HERE:
-                raise
-            place.nameless = False
-            return False
-        try:
-            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            written = os.write(fd, data) if data else 0
-            if written < len(data):
-                left = memoryview(data)[written:]
-                while left:  # the next write says why, if it was not for a signal
-                    left = left[os.write(fd, left) :]
-            if mtime_s is not None:
-                os.utime(fd, (mtime_s, mtime_s))
-            os.fsync(fd)
-            try:
-                os.link(f"/proc/self/fd/{fd}", place.name, dst_dir_fd=place.fd, follow_symlinks=True)
-            except OSError as error:
-                if error.errno not in _NOT_HERE:
-                    raise
-                place.nameless = False
-                return False
-            place.sync()
-        finally:
-            os.close(fd)
-        return True
-
     def close(self) -> None:
         """Let go of it. What came, and another try can go on with, comes to the disk."""
-        if self._part is None and self.identity is not None and self._pieces:
+        if self._part is None and self._pieces and self.identity is not None:
             try:
                 self._become_a_part()
             except DiskFailed:

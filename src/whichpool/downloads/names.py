@@ -169,6 +169,11 @@ class Names:
             for folder in folders:
                 above += self._free(above, folder, lambda key, _: key in self._files, again=True) + "/"
                 self._folders.add(_key(above[:-1]))
+            if not folders and taken is None:  # the usual: a name that nobody has
+                key = _key(last)
+                if key not in self._files and key not in self._folders:
+                    self._files.add(key)
+                    return last
             name = above + self._free(
                 above,
                 last,

@@ -36,6 +36,11 @@ class Proxies:
                 "private=False (--no-private) cannot be kept through a proxy: it is the proxy that looks names up"
             )
 
+    @property
+    def any(self) -> bool:
+        """Whether there may be one for some host."""
+        return self._settings.proxy is not None or bool(self._environment)
+
     def way_to(self, scheme: str, host: str, port: int) -> str | None:
         """The proxy for a host; ``None``: there is none, it is reached straight.
 

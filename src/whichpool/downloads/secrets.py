@@ -201,7 +201,7 @@ class Cookies:
         self._lock = threading.Lock()
         self._taken = 0
         self._full = False
-        self._any = False
+        self.any = False
         if path is not None:
             try:
                 self._jar.load(str(path), ignore_discard=True, ignore_expires=True)
@@ -214,14 +214,14 @@ class Cookies:
                 ):  # how curl and browsers' extensions write "until the end of the session"
                     cookie.expires, cookie.discard = None, True
             self._jar.clear_expired_cookies()
-            self._any = True
+            self.any = True
 
     def __repr__(self) -> str:
         return "<Cookies>"
 
     def header(self, url: str) -> str | None:
         """The ``Cookie`` header for a URL."""
-        if not self._any:
+        if not self.any:
             return None
         request = urllib.request.Request(url)
         self._jar.add_cookie_header(request)
@@ -237,7 +237,7 @@ class Cookies:
                 self._full = len(self._jar) > MOST_COOKIES
             if self._full:
                 return
-            self._any = True
+            self.any = True
         told = Message()
         for name, value in headers:
             if name.lower() == "set-cookie":

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from whichpool.downloads.answer import Answer
+from whichpool.downloads.connect import Taken
 from whichpool.downloads.failures import DownloadFailed, Unsafe
 from whichpool.downloads.files import open_file
 from whichpool.downloads.http import Http
@@ -85,6 +86,14 @@ class Transport:
         if scheme == "file":
             return open_file(url.strip(), asked, method)
         return open_remote(url.strip(), scheme, asked, method)
+
+    def ask_plainly(self, url: str) -> Taken | None:
+        """As `Http.ask_plainly`."""
+        return self._http.ask_plainly(url)
+
+    def answer(self, url: str, taken: Taken) -> Answer:
+        """What `open` returns, where the first answer is there already."""
+        return self._http.open(url, {}, {}, "GET", None, taken)
 
     def close(self) -> None:
         """Close all idle connections; answers that are open go on until they are closed."""
