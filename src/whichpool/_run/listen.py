@@ -26,6 +26,10 @@ COLD_S = 0.020
 COLD_GIL_AHEAD_S = 0.250
 COLD_FREE_AHEAD_S = 0.040
 COLD_FREE_S = 0.010
+# Beside so much work, by calls that have ended, loading them is next to nothing: there is no need to listen for longer.
+# Seconds; guesses.
+COLD_SURELY_AHEAD_S = 1.0
+COLD_SURELY_S = 0.005
 # While the function waits, loading them costs nobody anything.
 IDLE_S = 0.003
 # Calls that wait for this share of their time need threads, and nothing that processes need.
@@ -78,7 +82,10 @@ def listen(run: Run) -> bool:
             needed, ahead_needed = COLD_S, COLD_GIL_AHEAD_S
             if share is not None and share <= LEAVES_GIL:
                 needed, ahead_needed = COLD_FREE_S, COLD_FREE_AHEAD_S
-        if passed >= needed and _ahead_s(run, passed) > ahead_needed:
+        ahead_s = _ahead_s(run, passed)
+        if ahead_s > COLD_SURELY_AHEAD_S and run.profile.samples > 1:
+            needed = min(needed, COLD_SURELY_S)
+        if passed >= needed and ahead_s > ahead_needed:
             return True
 
 
