@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `benchmarks` is not installed: it is a folder of the checkout
 
-from benchmarks.download import data, libcurl, link, nginx, rounds, tables  # noqa: E402
+from benchmarks.download import data, libcurl, link, memory, nginx, rounds, tables  # noqa: E402
 from benchmarks.download.__main__ import main  # noqa: E402
 from benchmarks.download.peers import OURS, PEERS, Task  # noqa: E402
 
@@ -374,3 +374,18 @@ def test_what_libcurl_is_asked_about_is_a_failure_here(name: str) -> None:
         ):
             list(iter(partial(answer.read, libcurl.BLOCK), b""))
         serving.join()
+
+
+# ---- A long list ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(nginx.path() is None, reason="nginx is not installed (Debian: nginx-light)")
+def test_what_a_long_list_costs_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert memory.main(["--counts", "3", "--there", "--folder", str(tmp_path)]) == 0
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [[way, "3"] for way in memory.WAYS]
+    for _, _, first, all_of, peak in rows:
+        assert 0 < float(first.removesuffix(" s")) < 60
+        assert float(all_of.removesuffix(" s")) >= 0.1
+        assert 10 < float(peak.removesuffix(" MB")) < 200
+    assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks import runner
 from benchmarks.__main__ import names_of
 from benchmarks.dataset import inputs, measuring
+from benchmarks.dataset.held import KINDS
 from benchmarks.dataset.jobs import JOBS, Setting
 from benchmarks.dataset.peers import OURS, PEERS
 from benchmarks.report import WIDTH
@@ -43,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
         run["summary"] = measuring.summary(run)
         if options.memory and not run.get("interrupted"):
-            run["memory"] = measuring.memory(folder, options.memory, 10 * options.timeout, say)
+            run["memory"] = measuring.memory(
+                folder, options.memory, options.memory_kinds, 10 * options.timeout, say
+            )
         if options.overhead and not run.get("interrupted"):
             run["overhead"] = measuring.overhead(
                 folder, options.scale, options.overhead, 10 * options.timeout, say
@@ -81,8 +84,12 @@ def show(run: dict[str, Any]) -> None:
         console.print(table)
     for row in run.get("memory", ()):
         console.print(f"{row['job']}: {row['input_mb']} MB of input, peak {row['peak_mb']} MB")
-    if "share" in run.get("overhead", {}):
-        console.print(f"the journal: {run['overhead']['share']:+.1%} of the CPU time")
+    for row in run.get("overhead", ()):
+        if "share" in row:
+            console.print(
+                f"the journal, splits of {row['split_bytes']:,} bytes ({row['splits']}): {row['share']:+.1%} of "
+                f"the CPU time (of the least of each: {row['share_of_least']:+.1%}), {row['split_us']:.0f} us a split"
+            )
 
 
 def _cell(cell: dict[str, Any] | None, mode: str) -> str:
@@ -107,6 +114,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--scale", type=float, help="share of the input; more than 1 repeats the flights")
     add("--timeout", type=float, default=180.0, metavar="S", help="seconds until a process is killed (180)")
     add("--memory", type=_sizes, metavar="MB,MB", help="also whichpool's peak memory at these sizes of input")
+    add("--memory-kinds", type=names_of(KINDS), default=list(KINDS), metavar="A,B", help="; ".join(KINDS))
     add("--overhead", type=int, metavar="ROUNDS", help="also what the journal costs")
     add("--data", type=Path, help="where inputs are made and kept (a temporary folder)")
     add("--html", type=Path, default=inputs.HTML, help="a folder of HTML (that of Debian's rust-doc)")

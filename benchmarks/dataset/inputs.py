@@ -78,6 +78,31 @@ def flights(folder: Path, rows: int, kind: str) -> tuple[Path, str]:
     return path, said
 
 
+def flights_of_size(folder: Path, size_bytes: int, kind: str) -> Path:
+    """``csv`` or ``parquet`` of about so many bytes: the same flights over and over, copied rather than made anew."""
+    path = folder / f"flights-of-{size_bytes}.{kind}"
+    if path.exists():
+        return path
+    if kind == "csv":
+        base, _ = flights(folder, min(ROWS, size_bytes // 50), "csv")
+        data = base.read_bytes()
+        begin = data.index(b"\n") + 1
+        with path.open("wb") as file:
+            file.write(data[:begin])
+            while (left := size_bytes - file.tell()) > 0:
+                end = len(data) if left >= len(data) else data.find(b"\n", begin + left) + 1
+                file.write(memoryview(data)[begin : end or len(data)])
+        return path
+    import pyarrow.parquet as pq
+
+    base, _ = flights(folder, min(ROWS, size_bytes // 5), "parquet")
+    table = pq.read_table(base)
+    with path.open("wb") as file, pq.ParquetWriter(file, table.schema) as parquet:
+        while file.tell() < size_bytes:
+            parquet.write_table(table, row_group_size=ROW_GROUP)
+    return path
+
+
 def _typed(column: tuple[str, ...]) -> list[Any]:
     values = [value or None for value in column]
     try:

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, runner
+from benchmarks.dataset import inputs
+from benchmarks.dataset.held import KINDS
 from benchmarks.dataset.jobs import JOBS, Setting
 from benchmarks.dataset.memory import Peak
 from benchmarks.dataset.peers import BASE, OURS, is_installed
 
 HOPELESS = 4
 """A peer this many times slower than the fastest of the first round sits out the others: it will not be the best."""
+SPLIT_BYTES = (100_000, 1_000_000, 3_000_000)
+"""For the overhead of the journal: many short splits, the least that is usual, and the most."""
 LIBRARIES = (
     "datasets",
     "dask",
@@ -169,25 +173,27 @@ def summary(run: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def memory(folder: Path, sizes_mb: Sequence[float], timeout_s: float, say: Say) -> list[dict[str, Any]]:
-    """Peak memory of whichpool's process tree by the size of the input: CSV of about so many MB, one call each."""
+def memory(
+    folder: Path, sizes_mb: Sequence[float], kinds: Sequence[str], timeout_s: float, say: Say
+) -> list[dict[str, Any]]:
+    """Peak memory of whichpool's process tree by the size of the input; one call each, on two worker processes."""
     rows = []
-    base, _ = JOBS["rows-csv"].make(folder, 0.1, Setting())
-    for size in sizes_mb:
-        for name in ("rows-csv", "pandas"):
-            source, _ = JOBS[name].make(folder, 0.1 * size * 1e6 / base.stat().st_size, Setting())
-            record = child("benchmarks.dataset.child", [name, OURS, str(source), "1"], timeout_s)
-            row = {"job": name, "input_mb": round(source.stat().st_size / 1e6, 1)}
-            rows.append(row | {key: record.get(key) for key in ("peak_mb", "seconds", "error")})
+    for kind in kinds:
+        for size in sizes_mb:
+            source = inputs.flights_of_size(folder, round(size * 1e6), KINDS[kind][0])
+            record = child("benchmarks.dataset.held", [kind, str(source)], timeout_s)
+            row = {"job": kind, "input_mb": round(source.stat().st_size / 1e6, 1)}
+            rows.append(row | {key: record.get(key) for key in ("peak_mb", "seconds", "splits", "error")})
             say(f"memory: {rows[-1]}")
-            if source.stat().st_size > 10 * base.stat().st_size and name == "pandas":
-                source.unlink()
     return rows
 
 
-def overhead(folder: Path, scale: float, rounds: int, timeout_s: float, say: Say) -> dict[str, Any]:
-    """What the journal costs: the row function over CSV with ``journal=`` and without, taking turns in one process."""
+def overhead(folder: Path, scale: float, rounds: int, timeout_s: float, say: Say) -> list[dict[str, Any]]:
+    """What the journal costs: with ``journal=`` and without, taking turns in one process; by how long splits are."""
     source, _ = JOBS["rows-csv"].make(folder, scale, Setting())
-    found = child("benchmarks.dataset.journaled", [str(source), str(rounds)], timeout_s)
-    say(f"overhead: {found}")
-    return found
+    rows = []
+    for split_bytes in SPLIT_BYTES:
+        found = child("benchmarks.dataset.journaled", [str(source), str(rounds), str(split_bytes)], timeout_s)
+        rows.append({"split_bytes": split_bytes} | found)
+        say(f"overhead: {rows[-1]}")
+    return rows

@@ -57,6 +57,9 @@ class Curl:
     def __init__(self, settings: Any) -> None:
         self._own = threading.local()
 
+    def ask_plainly(self, url: str) -> None:
+        """All is asked by `open`."""
+
     def open(self, url: str, headers: Any = (), **asked: Any) -> Any:
         import pycurl
 
@@ -124,6 +127,9 @@ class Free:
 
     def __init__(self, settings: Any) -> None:
         self._data = os.urandom(SMALL.size)
+
+    def ask_plainly(self, url: str) -> None:
+        """All is asked by `open`."""
 
     def open(self, url: str, headers: Any = (), **asked: Any) -> Any:
         from whichpool.downloads.transport import Answer

@@ -104,6 +104,10 @@ def map(
                 and calls on threads abandoned. ``None``, the default: no end.
             retries: How often an item that failed is tried again (an exception, a worker that died, a timeout), after
                 waits that double from 0.1 s on; or a `Retry`, which also says for which exceptions. 0 is the default.
+            max_memory: Bytes, a text such as ``"2 GB"``, or a `MemoryLimit`: what this process and its worker processes
+                may hold together. Measured: an item begins when it is expected to fit, worker processes that have
+                grown are replaced, and fewer of them are at work. What this process itself holds counts, and is not
+                bounded. ``None``, the default: no limit.
             max_worker_memory: Bytes, or a text such as ``"500 MB"``: a worker process that holds more is replaced,
                 between two batches. ``None``, the default: it is not.
             max_items_per_worker: A worker process that has run so many items is replaced. ``None``, the default: it is
@@ -126,6 +130,7 @@ def map(
         WorkerDied: A worker process ended while it ran an item, which the message names.
         ItemTimeout: A call took longer than ``timeout``.
         DeadlineExceeded: The whole took longer than ``deadline``.
+        OverMemory: An item does not fit into ``max_memory``, even alone.
         JournalMismatch: ``journal`` is the path of something else, or of another call's journal.
         OSError: The journal cannot be written any more (the disk is full); what it has is kept.
         BaseException: What ``fn`` raised; `salvage` has what had been done.

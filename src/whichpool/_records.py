@@ -152,10 +152,13 @@ class Retry:
 
     The n-th wait is ``first_wait_s * factor ** (n - 1)`` seconds, ``most_wait_s`` at the most; up to the share
     ``jitter`` of it is taken off at random, so that many items that failed together do not come back together.
+
+    An exception with a true ``progressed`` says that its item, though it failed, has come further than it was before (a
+    file of which more is there now): its tries, and the waits, are counted from there on.
     """
 
     times: int = 3
-    """Further tries of an item after the first."""
+    """Further tries of an item after the first, or after the last one that came further."""
     on: type[BaseException] | tuple[type[BaseException], ...] = Exception
     """The failures that are tried again; `WorkerDied` and `ItemTimeout` are exceptions like others."""
     first_wait_s: float = 0.1
@@ -201,6 +204,26 @@ class Limit:
     """Of a result: how much was done, in bytes, say; throughput is then in that. ``None``: 1 for each call."""
     learned: MutableMapping[Any, int] | None = None
     """Key -> what its limit reached: read for where a key starts, and updated as it goes, for the next run."""
+
+
+@record(frozen=True, slots=True)
+class MemoryLimit:
+    """How much memory a run may hold at once: this process, the fork server and the worker processes together.
+
+    An item is given to a worker process only if what all of them hold, what the items in progress are expected to take
+    and what this one is fit in. An item takes what those before it took: the highest size that a worker reached while
+    it ran one, less what it held before. Memory that processes share counts once.
+
+    >>> import whichpool
+    >>> whichpool.map(len, ["a", "bb"], max_memory=whichpool.MemoryLimit("2 GB", weigh=len))
+    [1, 2]
+    """
+
+    most: int | str
+    """Bytes, or a text such as ``"2 GB"``."""
+    weigh: Callable[[Any], float] | None = None
+    """Of an item, as the function gets it: a number that what it takes is in proportion to, its bytes, say. ``None``:
+    all take about as much."""
 
 
 @record(frozen=True, slots=True)

@@ -23,6 +23,7 @@ __all__ = [
     "ItemTimeout",
     "JournalMismatch",
     "MissingExtra",
+    "OverMemory",
     "PlanError",
     "RemoteError",
     "RemoteTraceback",
@@ -98,6 +99,23 @@ class ItemTimeout(WhichpoolError, TimeoutError):
 
 class DeadlineExceeded(WhichpoolError, TimeoutError):
     """The whole call took longer than ``deadline`` allows; `whichpool.salvage` has what had been done."""
+
+
+class OverMemory(WhichpoolError, MemoryError):
+    """An item takes more memory than ``max_memory`` leaves, also if it runs alone in a fresh worker process.
+
+    Attributes:
+        index: The item's position, from 0.
+        of_item: It is the item that does not fit; ``False``: not even a worker process without one does.
+    """
+
+    def __init__(self, message: str, index: int, of_item: bool = True) -> None:
+        super().__init__(message)
+        self.index = index
+        self.of_item = of_item
+
+    def __reduce__(self) -> tuple[type[OverMemory], tuple[str, int, bool]]:
+        return type(self), (str(self), self.index, self.of_item)
 
 
 class WorkerLost(WhichpoolError):

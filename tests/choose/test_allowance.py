@@ -152,3 +152,50 @@ def test_the_conductor_follows_a_limit_that_rises():
     assert plan == Plan(0, 8)
     plan = run(5, plan, 4.0, 6.0)  # fewer are of use now, and more later
     assert run(64, plan, 6.0, 9.0).threads > 32
+
+
+class Busy:
+    """Calls of a process whose threads share one core: each needs so much of it, and waits besides."""
+
+    def __init__(self, cpu_s, wait_s, first=8, most=64):
+        self.allowance = Allowance(first, most)
+        self.cpu_s, self.wait_s = cpu_s, wait_s
+
+    def run(self, calls):
+        """One after the other, each begun when the one of its place had ended. Seconds."""
+        now = cpu = 0.0
+        while calls > 0:
+            level = self.allowance.level
+            for _ in range(level):
+                self.allowance.begin()
+            took = max(self.cpu_s * level, self.cpu_s + self.wait_s)
+            for number in range(level):
+                cpu += self.cpu_s
+                at = now + took * (number + 1) / level
+                self.allowance.did(at, at - took, 1.0, cpu)
+            for _ in range(level):
+                self.allowance.leave()
+            now += took
+            calls -= level
+        return now
+
+
+def test_where_the_process_is_full_fewer_are_tried_first():
+    one = Busy(cpu_s=0.000_2, wait_s=0.000_05)
+    one.run(500)
+    assert one.allowance.settled <= 3
+
+
+def test_where_the_calls_wait_the_level_doubles_each_round_trip():
+    one = Busy(cpu_s=0.000_2, wait_s=0.020)
+    assert one.run(2 * (8 + 16 + 32 + 64)) < 0.25
+    assert one.allowance.level == 64
+
+
+def test_a_start_that_takes_cpu_does_not_keep_it_low():
+    one = Busy(cpu_s=0.000_2, wait_s=0.020)
+    one.cpu_s = 0.004  # while modules are loaded, say
+    one.run(8)
+    one.cpu_s = 0.000_2
+    one.run(200)
+    assert one.allowance.level == 64

@@ -101,26 +101,21 @@ def test_the_caller_is_one_of_a_few_processes_of_one_thread_each(plan: Plan, wor
 
 
 @pytest.mark.parametrize(
-    ("remaining", "importing_s", "joins", "begins"),
+    ("changes", "begins"),
     [
-        (100, 0.0, True, True),
-        (100, 0.1, True, False),  # 0.1 s since it was last seen importing
-        (
-            100,
-            0.0,
-            False,
-            False,
-        ),  # the loop would stand still while workers do again what is slow the first time
-        (10, 0.0, True, False),  # few items: soon over in the loop, if only the first is slow
+        ({}, True),
+        ({"importing_s": 0.1}, False),  # 0.1 s since it was last seen importing
+        ({"joins": False}, False),  # the loop would stand still while workers do again what is slow at first
+        ({"remaining": 10}, False),  # few items: soon over in the loop, if only the first is slow
+        ({"keeps": True}, False),  # it fills a cache, or loads a model
     ],
 )
-def test_workers_begin_beside_a_long_first_call(
-    remaining: int, importing_s: float, joins: bool, begins: bool
-) -> None:
+def test_workers_begin_beside_a_long_first_call(changes: dict[str, object], begins: bool) -> None:
     conductor = Conductor(HOST)
     so_far = replace(PYTHON, gil_s=0.2, samples=0, spread=None)
-    now = view(so_far, now_s=0.2, done=0, oldest_s=0.2, plan_done=0, plan_age_s=0.2, remaining=remaining)
-    now = replace(now, processes="ready", ready_processes=4, joins=joins, importing_s=importing_s)
+    now = view(so_far, now_s=0.2, done=0, oldest_s=0.2, plan_done=0, plan_age_s=0.2, remaining=100)
+    now = replace(now, processes="ready", ready_processes=4, joins=True, keeps=False)
+    now = replace(now, **changes)  # type: ignore[arg-type]
     switches = [action for action in conductor.step(now) if isinstance(action, Switch)]
     assert [switch.plan.processes > 0 for switch in switches] == [True] * begins
 
@@ -130,6 +125,15 @@ def test_waiting_takes_threads_and_no_process() -> None:
     assert [type(action) for action in actions] == [Switch]
     assert actions[0].plan.processes == 0  # type: ignore[union-attr]
     assert actions[0].plan.threads >= 32  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("waits_s", "threads"), [(0.0, 4), (0.002, 5), (0.005, 12)])
+def test_threads_that_compute_are_no_more_than_fill_the_cores(waits_s: float, threads: int) -> None:
+    """Even where so few items are left that all could begin."""
+    short = replace(ZLIB, wait_s=waits_s)
+    for remaining in (9, 20, 100):
+        actions = Conductor(HOST).step(view(short, remaining=remaining))
+        assert all(action.plan.threads <= threads for action in actions if isinstance(action, Switch))
 
 
 def test_computing_without_the_gil_takes_threads_up_to_the_cores() -> None:

@@ -271,6 +271,17 @@ def test_only_the_named_failures_are(plan, tmp_path):
     assert whichpool.map(flaky, range(20), plan=plan, retries=only) == list(range(20))
 
 
+class FurtherError(Exception):
+    progressed = True
+
+
+def test_an_item_that_comes_further_each_time_is_tried_on(plan, tmp_path):
+    flaky = Flaky(tmp_path, 9, error=FurtherError)
+    results = whichpool.map(flaky, range(5), plan=plan, retries=Retry(1, first_wait_s=0.001))
+    assert results == list(range(5))
+    assert results.report.attempts == ((3, 10),)
+
+
 def test_imap_and_reduce_and_submit(plan, tmp_path):
     for name in "abc":
         (tmp_path / name).mkdir()

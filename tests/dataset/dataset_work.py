@@ -153,6 +153,28 @@ def stops_at(row: dict) -> dict:
     return row
 
 
+def takes_much(batch: list[dict]) -> int:
+    """About 150 bytes of memory for each byte of the rows, for a while."""
+    held = bytearray(b"x") * (150 * sum(len(value) for row in batch for value in row.values()))
+    digest = 0
+    for _ in range(10):
+        digest ^= hash(bytes(held[:1_000_000]))
+    return len(batch) if digest is not None else 0
+
+
+_kept: list[bytearray] = []
+
+
+def keeps(row: dict) -> int:
+    """Holds on to 4 KB of each row."""
+    _kept.append(bytearray(b"x") * 4_000)
+    return 1
+
+
+def as_float(row: dict) -> float:
+    return float(row["f"])
+
+
 def slow_ids(rows: list[dict]) -> list[dict]:
     import time
 

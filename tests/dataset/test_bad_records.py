@@ -196,7 +196,8 @@ def test_a_share_of_bad_records_is_one_of_all(tmp_path, how):
     if how == "output":
         fn = as_row(fn)
     report = whichpool.process(path, fn, max_bad="1%", **options)
-    assert (report.rows_in, report.rejected, report.splits) == (200, 1, 20)
+    assert (report.rows_in, report.rejected) == (200, 1)
+    assert report.splits >= 20
     with pytest.raises(TooManyBad, match="1 of 10 records"):
         whichpool.process(path, fn, max_bad="0.4%", restart=True, **options)
 

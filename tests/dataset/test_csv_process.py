@@ -121,6 +121,8 @@ EXAMPLES: list[Case] = [
     (Dialect(delimiter=" ", skipinitialspace=True), b'1  "2\n" \n 3 4\n', ["p", "q"]),
     (Dialect(), b'a"b,"c"d,"e" "f"\n', ["p", "q", "r"]),  # where readers of CSV differ
     (Dialect(strict=True), b'1,2\n"3"4,5\n6,7\n', ["p", "q"]),
+    (Dialect(), b"p\n\xef\xbb\xbfa\n\xef\xbb\xbfb\n", None),  # a mark is one at the front only
+    (Dialect(escapechar="\\"), b"\\\xef\xbb\xbf,", ["p", "q"]),
     (Dialect(), b'1\n"2\n3\n', ["p"]),  # a quote that is never closed
 ]
 

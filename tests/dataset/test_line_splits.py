@@ -16,7 +16,7 @@ from whichpool.dataset.splits.lines import bom_bytes, is_splittable, line_cuts
 )
 def test_pieces_end_at_line_ends(words, size):
     data = b"".join(words)
-    cuts = line_cuts(io.BytesIO(data), 0, len(data), size)
+    cuts = line_cuts(io.BytesIO(data), 0, len(data), lambda left: size)
     parts = [data[a:b] for a, b in zip(cuts, [*cuts[1:], len(data)], strict=False)]
     assert b"".join(parts) == data
     assert all(part for part in parts)
@@ -25,7 +25,7 @@ def test_pieces_end_at_line_ends(words, size):
 
 def test_a_line_longer_than_a_split_stays_whole():
     data = b"x" * 300_000 + b"\nshort\n"
-    assert line_cuts(io.BytesIO(data), 0, len(data), 1000) == [0, 300_001]
+    assert line_cuts(io.BytesIO(data), 0, len(data), lambda left: 1000) == [0, 300_001]
 
 
 def test_a_mark_at_the_front_is_seen():

@@ -93,7 +93,8 @@ def test_text_is_cut_without_reading_all_of_it(shelf, tmp_path, monkeypatch):
         lambda self, path, start, end: read.append(end - start) or inner(self, path, start, end),
     )
     assert value(f"{shelf}/n.txt", work.lines, split_bytes=400_000) == [f"{n:>99}" for n in range(20_000)]
-    assert sum(read) < 2_000_000 + 5 * 70_000
+    # The head; and for each split the end of a line, and its bytes.
+    assert sum(read) <= 4096 + len(read) // 2 * 65_536 + 2_000_000
 
 
 def test_whole_files_as_bytes_as_text_and_as_a_path_that_is_there_for_the_call(memory, tmp_path):
@@ -266,7 +267,8 @@ def test_http_with_and_without_ranges(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert "secret" not in done.stdout + done.stderr
-    assert found["ranges"] == {"value": ROWS, "splits": 5, "notes": []}
+    assert (found["ranges"]["value"], found["ranges"]["notes"]) == (ROWS, [])
+    assert found["ranges"]["splits"] >= 5
     assert found["signed"]["value"] == found["gz"]["value"] == ROWS
     assert found["folder"]["value"] == ROWS * 2
     for how in ("none", "endless"):

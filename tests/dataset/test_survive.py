@@ -208,7 +208,7 @@ def test_two_runs_at_one_output(csv_file, tmp_path):
 
 def test_a_worker_that_dies_of_memory_gets_its_split_in_pieces(csv_file, rows, tmp_path):
     out = tmp_path / "out.jsonl"
-    report = whichpool.process(csv_file, work.killed_by_memory, out, split_bytes=3000, plan=(2, 1))
+    report = whichpool.process(csv_file, work.killed_by_memory, out, split_bytes=12_000, plan=(2, 1))
     assert ids(out) == [row["id"] for row in rows]
     assert report.rows_in == 500
     with pytest.raises(SplitDied, match=r"bytes \d+ to \d+: its worker runs out of memory"):
@@ -217,7 +217,9 @@ def test_a_worker_that_dies_of_memory_gets_its_split_in_pieces(csv_file, rows, t
 
 @pytest.mark.parametrize("plan", ["loop", (0, 2), (2, 1)], ids=str)
 def test_a_reduction_that_is_short_of_memory_reads_in_pieces(csv_file, rows, plan):
-    report = whichpool.process(csv_file, work.short_of_memory, combine=work.add, split_bytes=3000, plan=plan)
+    report = whichpool.process(
+        csv_file, work.short_of_memory, combine=work.add, split_bytes=12_000, plan=plan
+    )
     assert report.value == [row["id"] for row in rows]
     assert report.rows_in == 500
     assert any(
@@ -227,7 +229,7 @@ def test_a_reduction_that_is_short_of_memory_reads_in_pieces(csv_file, rows, pla
 
 def test_a_reduction_whose_worker_is_killed_reads_in_pieces(csv_file, rows):
     report = whichpool.process(
-        csv_file, work.ids_unless_killed, combine=work.add, split_bytes=3000, plan=(2, 1)
+        csv_file, work.ids_unless_killed, combine=work.add, split_bytes=12_000, plan=(2, 1)
     )
     assert report.value == [row["id"] for row in rows]
     assert report.run.plan.processes == 2
@@ -236,7 +238,7 @@ def test_a_reduction_whose_worker_is_killed_reads_in_pieces(csv_file, rows):
 def test_a_killed_worker_of_a_reduction_costs_its_own_split_only(csv_file, rows, tmp_path, monkeypatch):
     trace = tmp_path / "trace"
     monkeypatch.setenv("DATASET_TEST_TRACE", str(trace))
-    report = whichpool.process(csv_file, work.traced, combine=work.add, split_bytes=2000, plan=(2, 1))
+    report = whichpool.process(csv_file, work.traced, combine=work.add, split_bytes=8000, plan=(2, 1))
     assert report.value == [row["id"] for row in rows]
     begun = [line.split()[0] for line in trace.read_text().splitlines()]
     assert len(begun) > report.splits
@@ -487,3 +489,33 @@ def test_why_rerun_runs_nothing_and_says_what_has_changed(csv_file, tmp_path):
     assert not out.exists()
     with pytest.raises(whichpool.PlanError, match="why_rerun"):
         whichpool.process(csv_file, work.count, combine=work.add, why_rerun=True)
+
+
+def test_a_receipt_that_is_torn_or_changed_is_not_believed(csv_file, tmp_path):
+    out = tmp_path / "out.jsonl"
+    begun(csv_file, out)
+    log = next((tmp_path / ".out.jsonl.whichpool" / "done").iterdir())
+    whole = log.read_bytes()
+
+    def resumed() -> int:
+        return whichpool.process(
+            csv_file,
+            failing_once(work.picky),
+            out,
+            batch="dict",
+            bad="skip",
+            split_bytes=1000,
+            plan="loop",
+            why_rerun=True,
+        ).resumed
+
+    done = resumed()
+    assert done > 3
+    log.write_bytes(whole[:-1])
+    assert resumed() == done - 1
+    log.write_bytes(whole[: len(whole) // 2])
+    assert 0 < resumed() < done
+    log.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
+    assert resumed() < done
+    log.write_bytes(b"")
+    assert resumed() == 0

@@ -14,7 +14,6 @@ from dataclasses import replace
 import pytest
 import trustme
 from hostile import Hostile
-from netkit import Server
 from real_nginx import LARGE_BYTES, SMALL_FILES, Nginx, find_nginx
 
 from whichpool.downloads.records import Settings
@@ -36,15 +35,9 @@ def no_environment(monkeypatch, tmp_path):
 
 @pytest.fixture
 def serve():
-    """Starts a `netkit.Server`."""
+    """Starts a server whose answers are all one script's."""
     with ExitStack() as stack:
-
-        def start(answer, tls=None):
-            server = Server(answer, tls)
-            stack.callback(server.stop)
-            return server
-
-        yield start
+        yield lambda script, tls=None: stack.enter_context(Hostile(script, tls=tls))
 
 
 @pytest.fixture

@@ -66,9 +66,14 @@ def carry_out(order: dict) -> None:
         if "many" not in order:
             print(json.dumps(dataclasses.asdict(receipt)), flush=True)
         elif n in (0, 1_000) or not n % 2_000:
-            rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             peaks.append(
-                {"n": n, "kb": rss, "s": time.monotonic() - started, "taken": taken["n"], "ok": receipt.ok}
+                {
+                    "n": n,
+                    "kb": peak_kb(),
+                    "s": time.monotonic() - started,
+                    "taken": taken["n"],
+                    "ok": receipt.ok,
+                }
             )
     if "many" in order:
         print(json.dumps({"count": n + 1, "peaks": peaks, "kb": peak_kb()}))

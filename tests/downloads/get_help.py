@@ -1,15 +1,17 @@
-"""What the tests of `whichpool.download` share."""
+"""What the tests of downloads share."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from pathlib import Path
 
 import whichpool
 from whichpool.downloads.records import Receipt, Request
+from whichpool.downloads.resolve import Resolver
 
-__all__ = ["digest", "fetch", "fetch_one", "files", "only", "outside"]
+__all__ = ["digest", "fetch", "fetch_one", "files", "finished", "names", "only", "outside", "read"]
 
 KINDS = {
     *(
@@ -23,7 +25,7 @@ KINDS = {
         "badredirect",
         "nottrusted",
     ),
-    *("unsafe", "changed", "corrupt", "diskfailed", "downloadfailed"),
+    *("unsafe", "changed", "corrupt", "diskfailed", "downloadfailed", "unsupported"),
 }
 
 
@@ -89,3 +91,23 @@ def only(folder: Path, expected: dict[str, bytes]) -> None:
 def outside(folder: Path) -> set[str]:
     """What there is beside the folder, to see that it stays the same."""
     return {str(p) for p in folder.parent.rglob("*") if not p.is_relative_to(folder)}
+
+
+def names(**where: str) -> Resolver:
+    """A resolver that knows these names (``_`` stands for ``.``), and no other."""
+
+    def ask(host: str, port: int, family: int, kind: int) -> list[tuple[object, ...]]:
+        known = {name.replace("_", "."): address for name, address in where.items()}
+        if host not in known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, kind, 6, "", (known[host], port))]
+
+    return Resolver(ask)  # type: ignore[arg-type]
+
+
+def read(answer, most=1 << 20):
+    """The whole body."""
+    parts = []
+    while data := answer.read(most):
+        parts.append(data)
+    return b"".join(parts)

@@ -19,13 +19,14 @@ MOST_FAULTS = 4
 def faults(rng, body, wrong):
     """A fault that shows, whatever is known of the thing; ``wrong`` is another content of the same length."""
     answer = h.whole(body, [("ETag", '"v1"')])
-    etag = rng.choice(['"v1"', None, 'W/"v1"', '"v0"'])
+    # Never the tag of the older version: nobody can tell two contents apart that have one strong tag and one length.
+    etag = rng.choice(['"v1"', None, 'W/"v1"', '"v2"'])
     place = rng.randrange(len(body))
     return rng.choice(
         [
             lambda: h.cut(answer, rng.randrange(len(answer)), reset=rng.random() < 0.5),
             # An older version, not to its end: nothing of it may be in the file.
-            lambda: h.serve(wrong, stop_at=place, then=rng.choice(["reset", "close"]), etag='"v0"'),
+            lambda: never_whole(wrong, place, rng.choice(["reset", "close"])),
             lambda: h.serve(body, stop_at=place, then=rng.choice(["reset", "close"]), etag=etag),
             lambda: h.serve(body, stop_at=place, then="reset", ranges=False),
             lambda: h.status(rng.choice([408, 425, 429, 500, 502, 503, 504])),
@@ -39,6 +40,16 @@ def faults(rng, body, wrong):
             lambda: only_ranges(h.late_or_early(wrong, by=rng.choice([-7, 7]), etag='"v0"'), h.refuse),
         ]
     )()
+
+
+def never_whole(wrong, place, then):
+    """An older version up to that place, or to where it is gone on with: all of it would be a right file."""
+
+    def script(visit):
+        first = visit.request.range[0] if visit.request.range else 0
+        h.serve(wrong, stop_at=max(place, first), then=then, etag='"v0"')(visit)
+
+    return script
 
 
 def only_ranges(script, otherwise):

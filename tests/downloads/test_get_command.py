@@ -97,6 +97,23 @@ def test_a_list_in_aria2s_format(server, servers, command, tmp_path, folder):
     only(folder / "again", {"a": b"a", "bee.txt": b"b"})
 
 
+def test_what_cannot_be_fetched_ends_nothing_but_itself(server, command, tmp_path, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    mirror = server.at("/c", h.serve(b"c"))
+    (tmp_path / "urls.txt").write_text(
+        f"s3://bucket/key\ngopher://host/1\n{server.at('/a', h.serve(b'a'))}\ns3://bucket/c\t{mirror}\n"
+    )
+    code, _, err = command("-i", tmp_path / "urls.txt", "-d", folder, "--receipt", tmp_path / "r")
+    assert code == 19, err
+    assert err.count("pip install 'whichpool[fsspec]'") == 2
+    only(folder, {"a": b"a", "c": b"c"})
+    told = {one["url"]: one for one in lines_of(tmp_path / "r")}
+    assert told["s3://bucket/key"]["failure"] == told["gopher://host/1"]["failure"] == "unsupported"
+    assert told["s3://bucket/key"]["attempts"] == 1
+    code, _, err = command("-i", tmp_path / "urls.txt", "-d", folder / "dry", "--dry-run")
+    assert code == 19, err
+
+
 @pytest.mark.parametrize("line", ["  out=x\n", "not a url\n", "http://x/\n  checksum=sha-256=zz\n", "\x00\n"])
 def test_a_list_that_is_wrong_is_told_with_its_line(command, tmp_path, folder, line):
     (tmp_path / "urls.txt").write_text("# one\n" + line)
@@ -145,6 +162,17 @@ def test_bad_arguments(command, server):
     assert command(url, "--rate", "fast")[0] == 2
     assert command(url, "--retries", "-1")[0] == 2
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "proxy", ["nonsense", "http://", "socks5://a:1", "http://a:99999", "http://a:1/path", "a b:1", "-j"]
+)
+def test_a_proxy_that_is_none_is_told_before_anything_begins(command, server, folder, proxy):
+    code, _, err = command(server.at("/a", h.serve(b"a")), "-d", folder, f"--proxy={proxy}")
+    assert code == 2, err
+    assert "proxy" in err
+    assert server.requests == []
+    assert not folder.exists()
 
 
 def test_receipts_and_verify(server, command, folder, tmp_path, noise):

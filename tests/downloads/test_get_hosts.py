@@ -630,7 +630,9 @@ def test_tls_that_is_none_and_the_other_way_round(server, servers, certificates,
 def test_a_client_certificate(servers, certificates, folder):
     strict = servers(tls=certificates.good(asks=True))
     url = strict.at("/a", h.serve(b"x"))
-    assert not fetch_one(url, folder, ca_bundle=certificates.bundle, retries=0).ok
+    receipt = fetch_one(url, folder, ca_bundle=certificates.bundle)
+    assert (receipt.failure, receipt.attempts) == ("refused", 1), "to ask again is no use"
+    assert "certificate required" in receipt.message
     assert fetch_one(
         url, folder, ca_bundle=certificates.bundle, client_cert=(certificates.client, None), retries=0
     ).ok

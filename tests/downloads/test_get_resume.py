@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import time
 
@@ -280,6 +281,77 @@ def test_another_url_of_the_same_name(server, folder, body, other):
     only(folder, {"a": other})
 
 
+SIGNED = [
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date={0}T000000Z&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Signature={0}",
+    "AWSAccessKeyId=AKIA&Expires={0}&Signature={0}%3D",
+    "X-Goog-Date={0}&X-Goog-Signature={0}",
+    "Policy={0}&Signature={0}&Key-Pair-Id=K1",
+    "sv=2024-11-04&se={0}&sr=b&sp=r&sig={0}",
+]
+
+
+@pytest.mark.parametrize("query", SIGNED)
+def test_a_url_that_is_signed_anew_is_the_same_url(server, folder, body, query):
+    half(server, folder, "/a?part=1&" + query.format(20261124), body)
+    url = server.at("/a?part=1&" + query.format(20261125), h.serve(body))
+    receipt = fetch_one(url, folder)
+    assert receipt.resumed
+    assert ranges(server)[-1][0] >= CUT - SOME_BYTES
+    only(folder, {"a": body})
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("part=1&X-Amz-Signature=1", "part=2&X-Amz-Signature=2"),
+        ("part=1&token=1", "part=1&token=2"),
+        ("part=1&Expires=1", "part=1&Expires=2"),
+    ],
+)
+def test_another_query_is_another_url(server, folder, body, other, first, then):
+    """Without a digest, a tag is comparable with those of the same thing only."""
+    half(server, folder, "/a?" + first, body)
+    url = server.at("/a?" + then, h.serve(other))
+    assert not fetch_one(url, folder).resumed
+    only(folder, {"a": other})
+
+
+def test_a_url_that_is_signed_anew_and_has_changed(server, folder, body, other):
+    """The validator decides."""
+    half(server, folder, "/a?X-Amz-Signature=1", body)
+    url = server.at("/a?X-Amz-Signature=2", h.serve(other, etag='"v2"'))
+    assert not fetch_one(url, folder).resumed
+    only(folder, {"a": other})
+
+
+def test_tries_that_bring_something_are_not_counted(server, folder, body):
+    """A bad line: it is cut more often than there are tries, and comes further each time."""
+    cuts = [h.serve(body, stop_at=n, then="reset") for n in range(300_000, SIZE, 300_000)]
+    receipt = fetch_one(server.at("/a", *cuts, h.serve(body)), folder, retries=1)
+    assert (receipt.outcome, receipt.attempts) == ("fetched", len(cuts) + 1)
+    only(folder, {"a": body})
+
+
+@pytest.mark.parametrize(
+    "how", ["stuck", "small", "a byte each", "from the start", "another each", "without a validator"]
+)
+def test_tries_that_bring_nothing_new_come_to_an_end(server, folder, body, noise, how):
+    numbers = itertools.count(1)
+
+    def script(visit):
+        n = next(numbers)
+        step = 1 if how == "a byte each" else 0 if how in ("stuck", "small") else 40_000
+        stop_at = (200_000 if how == "small" else 1_000_000) + n * step
+        tag = {"another each": f'"v{n}"', "without a validator": None}.get(how, '"v1"')
+        content = body[:250_000] if how == "small" else body
+        h.serve(content, etag=tag, ranges=how != "from the start", stop_at=stop_at, then="close")(visit)
+
+    receipt = fetch_one(server.at("/a", script), folder, retries=2)
+    assert receipt.failure == "broken", receipt
+    assert receipt.attempts == 3
+    assert finished(folder) == {}
+
+
 def test_a_mirror_is_not_gone_on_with(server, servers, folder, body, other):
     """Unless a digest says in the end that it is right."""
     mirror = servers()
@@ -444,6 +516,19 @@ def test_segments_are_gone_on_with(server, folder, large):
     assert second.resumed
     only(folder, {"a": large})
     assert server.sent("/a") - sent < LARGE - MB
+
+
+def test_a_bad_line_under_all_segments(server, folder, large):
+    """Each connection breaks after a while, whoever has it; there are more of them than tries."""
+
+    def breaks(visit):
+        first = visit.request.range[0] if visit.request.range else 0
+        h.serve(large, rate=EACH, stop_at=first + 2 * MB, then="reset")(visit)
+
+    receipt = fetch_one(server.at("/a", breaks), folder, retries=1, **SEGMENTS)
+    assert receipt.ok, receipt
+    assert receipt.attempts > 2
+    only(folder, {"a": large})
 
 
 def test_no_segments_where_they_are_not_wanted(server, folder, large):

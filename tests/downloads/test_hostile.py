@@ -11,7 +11,7 @@ import time
 import hostile as h
 import pytest
 import urllib3
-from hostile_server import JOIN_S
+from hostile import JOIN_S
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ SENT = {
 
 def ranged(peer, body=DATA, send=None):
     """Answer as a server of files does; ``send`` sends the body."""
-    found = re.fullmatch(r"bytes=(\d+)-(\d*)", peer.headers.get("range", ""))
-    if found and peer.headers.get("if-range", SENT["etag"]) == SENT["etag"]:
+    found = re.fullmatch(r"bytes=(\d+)-(\d*)", peer.request.headers.get("range", ""))
+    if found and peer.request.headers.get("if-range", SENT["etag"]) == SENT["etag"]:
         first, last = int(found[1]), int(found[2] or len(body) - 1)
         piece = body[first : last + 1]
         status, told = "206 Partial Content", {"content_range": f"bytes {first}-{last}/{len(body)}"}
@@ -46,7 +46,7 @@ def quick(monkeypatch):
 
 
 def test_many_files(serve, tmp_path):
-    server = serve(lambda peer: peer.answer(body=peer.target.encode() * 1000))
+    server = serve(lambda peer: peer.answer(body=peer.request.target.encode() * 1000))
     urls = [server.url(f"/{number}") for number in range(100)]
     receipts = whichpool.download(urls, tmp_path)
     assert all(one.ok for one in receipts)
@@ -56,7 +56,7 @@ def test_many_files(serve, tmp_path):
 
 def test_a_reset_in_the_middle_is_gone_on_with(serve, tmp_path):
     def some(piece):
-        peer.send(piece[:1_000_000])
+        peer.raw(piece[:1_000_000])
         return False
 
     def answer(given):
@@ -78,12 +78,12 @@ def test_killed_in_the_middle_it_is_gone_on_with(serve, tmp_path):
     half, killed = threading.Event(), threading.Event()
 
     def slowly(piece):
-        peer.send(piece[:2_000_000])
+        peer.raw(piece[:2_000_000])
         if not killed.is_set():
             half.set()
             killed.wait(30)
             return False
-        peer.send(piece[2_000_000:])
+        peer.raw(piece[2_000_000:])
         return None
 
     def answer(given):
@@ -151,7 +151,7 @@ def test_further_connections_where_each_is_slow(serve, tmp_path, monkeypatch):
                 most[0] = max(most[0], at_once[0])
             try:
                 for at in range(0, len(piece), 40_000):
-                    peer.send(piece[at : at + 40_000])
+                    peer.raw(piece[at : at + 40_000])
                     if peer.server.stopping.wait(0.02):  # 2 MB/s for each
                         break
             except OSError:

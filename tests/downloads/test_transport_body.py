@@ -6,7 +6,7 @@ import socket
 import tracemalloc
 
 import pytest
-from netkit import read
+from get_help import read
 
 from whichpool.downloads.failures import Broken, DownloadFailed
 
@@ -19,7 +19,7 @@ def fetch(serve, transport):
 
     def run(data, *, ends=True, most=1 << 20, **asked):
         def answer(peer):
-            peer.send(data)
+            peer.raw(data)
             return not ends
 
         server = serve(answer)
@@ -50,7 +50,7 @@ def test_cut_anywhere(serve, transport):
     whole = HEAD + "Content-Length: 20\r\n\r\n" + "x" * 20
 
     def answer(peer):
-        peer.send(whole[: int(peer.target[1:])])
+        peer.raw(whole[: int(peer.request.target[1:])])
         return False
 
     server = serve(answer)
@@ -73,8 +73,8 @@ def test_no_length(fetch, length):
 
 def test_reset_in_the_middle(serve, transport):
     def answer(peer):
-        peer.send(HEAD + "Content-Length: 500\r\n\r\nhello")
-        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.raw(HEAD + "Content-Length: 500\r\n\r\nhello")
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         return False
 
     with transport().open(serve(answer).url()) as got, pytest.raises(Broken):
@@ -111,7 +111,7 @@ def test_chunks_that_come_in_pieces(serve, transport, every):
 
     def answer(peer):
         for at in range(0, len(data), every):
-            peer.send(data[at : at + every])
+            peer.raw(data[at : at + every])
 
     with transport().open(serve(answer).url()) as got:
         assert read(got) == b"hello"
@@ -119,7 +119,7 @@ def test_chunks_that_come_in_pieces(serve, transport, every):
 
 def test_many_small_chunks_come_in_few_reads(serve, transport):
     def answer(peer):
-        peer.send(CHUNKED + "1\r\nx\r\n" * 10_000 + "0\r\n\r\n")
+        peer.raw(CHUNKED + "1\r\nx\r\n" * 10_000 + "0\r\n\r\n")
 
     sizes = []
     with transport().open(serve(answer).url()) as got:
@@ -161,7 +161,7 @@ def test_broken_chunks(fetch, chunks):
 
 def test_chunks_come_before_a_length(serve, transport):
     server = serve(
-        lambda peer: peer.send(
+        lambda peer: peer.raw(
             HEAD + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         )
     )
@@ -211,7 +211,7 @@ def test_heads_that_are_odd_but_clear(fetch, serve, transport):
         == b"x"
     )
     server = serve(
-        lambda peer: peer.send(HEAD + "A : b\r\nX: c\r\n d\r\nX: e\r\nL: \xe4\r\nContent-Length: 0\r\n\r\n")
+        lambda peer: peer.raw(HEAD + "A : b\r\nX: c\r\n d\r\nX: e\r\nL: \xe4\r\nContent-Length: 0\r\n\r\n")
     )
     with transport().open(server.url()) as got:
         assert got.headers == {"a": "b", "x": "c d, e", "l": "\xe4", "content-length": "0"}
@@ -227,9 +227,9 @@ def test_a_flood_of_headers(fetch):
 )
 def test_a_head_without_end_takes_no_memory(serve, transport, piece):
     def answer(peer):
-        peer.send(HEAD)
+        peer.raw(HEAD)
         while True:  # 100 MB and more, if the client let it
-            peer.send(piece)
+            peer.raw(piece)
 
     server = serve(answer)
     tracemalloc.start()
@@ -244,7 +244,7 @@ def test_a_head_without_end_takes_no_memory(serve, transport, piece):
 def test_interim_answers_without_end(serve, transport):
     def answer(peer):
         while True:
-            peer.send("HTTP/1.1 100 Continue\r\n\r\n" * 100)
+            peer.raw("HTTP/1.1 100 Continue\r\n\r\n" * 100)
 
     with pytest.raises(DownloadFailed):
         transport(first_byte_s=0.3).open(serve(answer).url())
@@ -270,7 +270,7 @@ def test_what_an_answer_says(serve, transport):
         assert (got.etag, got.validator, got.accepts_ranges, got.coded) == ('"v1"', '"v1"', True, False)
         assert got.last_modified == "Tue, 24 Nov 2026 10:00:00 GMT"
         assert "200" in repr(got)
-    method, target, headers = server.seen[0]
+    method, target, headers = server.requests[0].method, server.requests[0].target, server.requests[0].headers
     assert (method, target) == ("GET", "/a?b")
     assert headers["accept-encoding"] == "identity"
     assert headers["user-agent"].startswith("whichpool/")
@@ -380,7 +380,7 @@ def test_only_the_head(serve, transport):
     server = serve(lambda peer: peer.answer(content_length="7"))
     with transport().open(server.url(), method="HEAD") as got:
         assert (got.total, read(got)) == (7, b"")
-    assert server.seen[0][0] == "HEAD"
+    assert server.requests[0].method == "HEAD"
 
 
 def test_what_is_compressed_is_left_so(serve, transport):

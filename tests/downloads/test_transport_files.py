@@ -7,10 +7,9 @@ import sys
 
 import fsspec
 import pytest
-from netkit import read
+from get_help import read
 
-import whichpool
-from whichpool.downloads.failures import Broken, Changed, DownloadFailed, Gone, Refused
+from whichpool.downloads.failures import Broken, Changed, DownloadFailed, Gone, Refused, Unsupported
 
 TEN = b"0123456789"
 
@@ -216,11 +215,19 @@ def test_a_file_system_that_ends_early(transport, odd):
 
 
 def test_what_is_missing_is_told(transport, monkeypatch):
-    with pytest.raises(DownloadFailed, match="nonsense") as caught:
+    with pytest.raises(Unsupported, match="nonsense") as caught:
         transport().open("nonsense://joe:sesame@x/")
     assert caught.value.url == "nonsense://x/"
     with pytest.raises(DownloadFailed, match="no URL"):
         transport().open("nonsense")
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(whichpool.MissingExtra, match=r"pip install 'whichpool\[fsspec\]'"):
+    with pytest.raises(Unsupported, match=r"pip install 'whichpool\[fsspec\]'"):
         transport().open("s3://bucket/key")
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("s3", "s3fs"), ("smb", "smbprotocol")])
+def test_a_package_that_fsspec_misses_is_named(transport, monkeypatch, scheme, package):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.setitem(sys.modules, "smbclient", None)
+    with pytest.raises(Unsupported, match=f"pip install {package}$"):
+        transport().open(f"{scheme}://bucket/key")

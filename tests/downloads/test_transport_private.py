@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from netkit import names, read
+from get_help import names, read
 
 from whichpool.downloads import connect
 from whichpool.downloads.failures import Unsafe
@@ -54,7 +54,7 @@ def test_a_redirect_to_one(serve, transport, one_is_public):
     with pytest.raises(Unsafe) as caught:
         transport(private=False).open(server.url())
     assert caught.value.url == f"http://127.0.0.2:{server.port}/in"
-    assert len(server.seen) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_name_that_leads_elsewhere_the_next_time(serve, transport, one_is_public):

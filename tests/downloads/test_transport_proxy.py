@@ -7,7 +7,7 @@ import socket
 import threading
 
 import pytest
-from netkit import names, read
+from get_help import names, read
 
 from whichpool.downloads.failures import NoSuchHost, NotTrusted, Refused, TimedOut, Unreachable, Unsafe
 
@@ -23,14 +23,14 @@ def forwards(to=None, refuse=None):
         if refuse is not None:
             peer.answer(refuse)
             return True
-        if peer.method != "CONNECT":
-            peer.answer(body=peer.target.encode())
+        if peer.request.method != "CONNECT":
+            peer.answer(body=peer.request.target.encode())
             return True
         with socket.create_connection(("127.0.0.1", to.port)) as behind:
-            peer.send("HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n")
-            back = threading.Thread(target=pump, args=(behind, peer.sock))
+            peer.raw("HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n")
+            back = threading.Thread(target=pump, args=(behind, peer.socket))
             back.start()
-            pump(peer.sock, behind)
+            pump(peer.socket, behind)
             back.join()
         return False
 
@@ -73,7 +73,7 @@ def test_tunnelled(serve, transport, tls, bundle):
     for _ in range(2):
         with mine.open("https://a.test/x", {"Authorization": "sesame"}) as got:
             assert read(got) == b"secret"
-    assert [(method, target) for method, target, _ in server.seen] == [("CONNECT", "a.test:443")]
+    assert [(one.method, one.target) for one in server.requests] == [("CONNECT", "a.test:443")]
     assert server.header("proxy-authorization") == JOE
     assert server.header("authorization") is None
     assert behind.targets == ["/x", "/x"]

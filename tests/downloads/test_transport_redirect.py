@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from netkit import names, read
+from get_help import names, read
 
 from whichpool.downloads.failures import BadRedirect
 from whichpool.downloads.http import _same, target_of
@@ -17,9 +17,9 @@ def leading(**where):
     """A server's answers: a path (``_`` for ``/``) leads somewhere; others are there. ``{port}`` is its own."""
 
     def answer(peer):
-        location = where.get(peer.target.partition("?")[0].strip("/"))
+        location = where.get(peer.request.target.partition("?")[0].strip("/"))
         if location is None:
-            peer.answer(body=peer.target.encode())
+            peer.answer(body=peer.request.target.encode())
         else:
             peer.answer("302 Found", b"moved", location=location.format(port=peer.server.port))
 
@@ -30,7 +30,7 @@ def leading(**where):
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_followed(serve, transport, status, method):
     def answer(peer):
-        if peer.target == "/from":
+        if peer.request.target == "/from":
             peer.answer(f"{status} Go", b"" if method == "HEAD" else b"moved", location="/to")
         else:
             peer.answer(body=b"" if method == "HEAD" else b"here")
@@ -39,7 +39,7 @@ def test_followed(serve, transport, status, method):
     with transport().open(server.url("/from"), method=method) as got:
         assert got.url == server.url("/to")
         assert read(got) == (b"" if method == "HEAD" else b"here")
-    assert [(method, target) for method, target, _ in server.seen] == [(method, "/from"), (method, "/to")]
+    assert [(one.method, one.target) for one in server.requests] == [(method, "/from"), (method, "/to")]
     assert server.connections == 1
 
 
@@ -60,7 +60,7 @@ def test_followed(serve, transport, status, method):
 )
 def test_where_it_leads(serve, transport, location, target):
     def answer(peer):
-        if peer.target == "/x/y":
+        if peer.request.target == "/x/y":
             peer.answer("302 Found", location=location.format(port=peer.server.port))
         else:
             peer.answer()
@@ -105,10 +105,10 @@ def test_not_followed(serve, transport, location, why):
 
 
 def test_too_many(serve, transport):
-    server = serve(lambda peer: peer.answer("302 Found", location=peer.target + "x"))
+    server = serve(lambda peer: peer.answer("302 Found", location=peer.request.target + "x"))
     with pytest.raises(BadRedirect, match="more than 4 times"):
         transport(most_redirects=4).open(server.url())
-    assert len(server.seen) == 5
+    assert len(server.requests) == 5
 
 
 def test_none_at_all(serve, transport):
@@ -120,15 +120,15 @@ def test_a_circle(serve, transport):
     server = serve(leading(a="/b#1", b="/a#2"))
     with pytest.raises(BadRedirect, match="circle"):
         transport().open(server.url("/a"))
-    assert len(server.seen) == 2
+    assert len(server.requests) == 2
 
 
 def test_back_to_itself_with_a_cookie_is_no_circle(serve, transport):
     def answer(peer):
-        if "cookie" in peer.headers:
+        if "cookie" in peer.request.headers:
             peer.answer(body=b"welcome")
         else:
-            peer.answer("302 Found", location=peer.target, set_cookie="seen=1; Path=/")
+            peer.answer("302 Found", location=peer.request.target, set_cookie="seen=1; Path=/")
 
     server = serve(answer)
     with transport(names(**BOTH)).open(server.url("/x", host="a.test")) as got:
@@ -158,8 +158,8 @@ def test_headers_stay_with_their_origin(serve, transport):
         assert "sesame" in server.header(name), name
     with mine.open(server.url("/other", host="a.test"), {**SECRET, "Accept": "text/plain"}):
         pass
-    assert "sesame" in str(server.seen[-2])
-    assert "sesame" not in str(server.seen[-1])
+    assert "sesame" in str(server.requests[-2])
+    assert "sesame" not in str(server.requests[-1])
     assert (server.header("Accept"), server.header("Accept-Language")) == ("text/plain", "de")
     assert server.header("Host") == f"b.test:{server.port}"
 
@@ -169,8 +169,8 @@ def test_another_port_is_another_origin_and_there_is_no_way_back(serve, transpor
     one = serve(leading(start=f"http://a.test:{two.port}/"))
     with transport(names(**BOTH)).open(one.url("/start", host="a.test", user="joe:sesame@"), SECRET) as got:
         assert read(got) == b"/end"
-    assert "authorization" in one.seen[0][2]
-    for _, _, headers in (two.seen[0], one.seen[1]):
+    assert "authorization" in one.requests[0].headers
+    for headers in (two.requests[0].headers, one.requests[1].headers):
         assert not {name.lower() for name in SECRET} & set(headers)
 
 
@@ -228,7 +228,7 @@ def test_netrc_and_the_settings_user(serve, transport, tmp_path, monkeypatch):
 
 def test_cookies_go_by_their_own_rules(serve, transport):
     def answer(peer):
-        if peer.target == "/set":
+        if peer.request.target == "/set":
             peer.answer("302 Found", set_cookie="id=sesame", location=f"http://b.test:{peer.server.port}/x")
         else:
             peer.answer()
@@ -268,7 +268,7 @@ def test_headers_that_are_not_the_users(serve, transport):
     }
     with transport(headers=wrong).open(server.url(), {**wrong, "user-agent": "mine", "HOST": "c.test"}):
         pass
-    assert server.seen[0][2] == {
+    assert server.requests[0].headers == {
         "accept": "*/*",
         "accept-encoding": "identity",
         "user-agent": "mine",

@@ -6,7 +6,7 @@ import socket
 import threading
 
 import pytest
-from netkit import read
+from get_help import read
 
 from whichpool.downloads.failures import Broken, Gone
 
@@ -22,7 +22,7 @@ def test_used_again(serve, transport):
 
 def test_used_again_after_chunks_and_small_errors(serve, transport):
     def answer(peer):
-        if peer.target == "/gone":
+        if peer.request.target == "/gone":
             peer.answer("404 No", b"x" * 1000)
         else:
             peer.answer(body=b"2\r\nhe\r\n0\r\n\r\n", content_length=None, transfer_encoding="chunked")
@@ -102,13 +102,13 @@ def test_closed_meanwhile(serve, transport):
         with mine.open(server.url()) as got:
             assert read(got) == b"xy"
     assert server.connections == 4
-    assert len(server.seen) == 7
+    assert len(server.requests) == 7
 
 
 def test_reset_meanwhile(serve, transport):
     def answer(peer):
-        if peer.number == 1 and len(peer.server.seen) == 2:
-            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        if peer.request.connection == 0 and len(peer.server.requests) == 2:
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             return False
         peer.answer(body=b"xy")
         return True
@@ -125,13 +125,13 @@ def test_a_new_connection_that_is_closed_is_a_failure(serve, transport):
     server = serve(lambda peer: False)
     with pytest.raises(Broken, match="without an answer"):
         transport().open(server.url())
-    assert len(server.seen) == 1
+    assert len(server.requests) == 1
 
 
 def test_half_an_answer_is_not_asked_for_twice(serve, transport):
     def answer(peer):
-        if len(peer.server.seen) == 2:
-            peer.send("HTTP/1.1 200")
+        if len(peer.server.requests) == 2:
+            peer.raw("HTTP/1.1 200")
             return False
         peer.answer(body=b"xy")
         return True
@@ -142,7 +142,7 @@ def test_half_an_answer_is_not_asked_for_twice(serve, transport):
         read(got)
     with pytest.raises(Broken):
         mine.open(server.url())
-    assert len(server.seen) == 2
+    assert len(server.requests) == 2
 
 
 def test_no_more_connections_than_allowed(serve, transport):

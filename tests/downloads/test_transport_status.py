@@ -21,7 +21,9 @@ from whichpool.downloads.failures import Broken, Busy, Gone, Refused
 )
 def test_status(serve, transport, kind, again, statuses):
     server = serve(
-        lambda peer: peer.answer(f"{peer.target[1:]} Some Reason", b"" if "204" in peer.target else b"why")
+        lambda peer: peer.answer(
+            f"{peer.request.target[1:]} Some Reason", b"" if "204" in peer.request.target else b"why"
+        )
     )
     mine = transport()
     for status in statuses:
@@ -59,7 +61,9 @@ def test_retry_after(serve, transport):
 
     def answer(peer):
         peer.answer(
-            "429 Slow", retry_after=RETRY_AFTER[int(peer.target[1:])][0], date="Tue, 24 Nov 2026 12:00:00 GMT"
+            "429 Slow",
+            retry_after=RETRY_AFTER[int(peer.request.target[1:])][0],
+            date="Tue, 24 Nov 2026 12:00:00 GMT",
         )
 
     server = serve(answer)

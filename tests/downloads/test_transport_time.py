@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from netkit import Server, names, read
+from get_help import names, read
 
 from whichpool.downloads.failures import NoSuchHost, TimedOut, Unreachable
 from whichpool.downloads.resolve import Resolver
@@ -27,7 +27,7 @@ def soon():
 
 
 def test_no_answer(serve, transport, soon):
-    server = serve(lambda peer: peer.hang())
+    server = serve(lambda peer: peer.stall())
     with pytest.raises(TimedOut, match="did not begin") as caught:
         transport(first_byte_s=LIMIT_S).open(server.url())
     assert caught.value.again
@@ -43,8 +43,8 @@ def test_a_head_that_drips(serve, transport, soon):
 
 def test_a_body_that_stops(serve, transport, soon):
     def answer(peer):
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello")
-        peer.hang()
+        peer.raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello")
+        peer.stall()
 
     with (
         transport(stall_s=LIMIT_S).open(serve(answer).url()) as got,
@@ -58,7 +58,7 @@ def test_a_body_that_stops(serve, transport, soon):
 )
 def test_a_body_that_drips(serve, transport, soon, framing):
     def answer(peer):
-        peer.send(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n")
+        peer.raw(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n")
         peer.drip(b"1\r\nx\r\n" * 10_000, 0.02)
 
     with (
@@ -70,7 +70,7 @@ def test_a_body_that_drips(serve, transport, soon, framing):
 
 def test_a_body_that_is_slow_and_brings_enough(serve, transport):
     def answer(peer):
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
+        peer.raw("HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
         peer.drip(b"x" * 60, 0.02)  # over a second in all
 
     with transport(stall_s=1.0, stall_bytes=10).open(serve(answer).url()) as got:
@@ -82,11 +82,11 @@ def test_a_slow_reader_is_no_stall(serve, transport):
     turn = threading.Event()
 
     def answer(peer):
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        peer.raw("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
         for _ in range(4):
             turn.wait(10)
             turn.clear()
-            peer.send("x")
+            peer.raw("x")
 
     with transport(stall_s=LIMIT_S).open(serve(answer).url()) as got:
         for _ in range(4):
@@ -142,10 +142,9 @@ def test_the_next_address_is_tried(serve, transport):
     assert server.header("host") == f"a.test:{server.port}"
 
 
-def test_an_address_that_does_not_answer_is_not_waited_for(serve, transport):
+def test_an_address_that_does_not_answer_is_not_waited_for(servers, transport):
     """Its queue is full, so that the system drops what comes: the next address is tried beside it."""
     full = socket.create_server(("127.0.0.2", 0), backlog=0)
-    server = None
     waiting = []
     try:
         for _ in range(8):
@@ -153,7 +152,7 @@ def test_an_address_that_does_not_answer_is_not_waited_for(serve, transport):
             waiting.append(sock)
             sock.setblocking(False)
             sock.connect_ex(full.getsockname())
-        server = Server(lambda peer: peer.answer(body=b"here"), port=full.getsockname()[1])
+        server = servers(script=lambda peer: peer.answer(body=b"here"), port=full.getsockname()[1])
 
         def ask(host, port, family, kind):
             return [(socket.AF_INET, kind, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
@@ -165,8 +164,6 @@ def test_an_address_that_does_not_answer_is_not_waited_for(serve, transport):
     finally:
         for sock in (full, *waiting):
             sock.close()
-        if server is not None:
-            server.stop()
 
 
 def test_no_such_host(transport):
@@ -177,8 +174,8 @@ def test_no_such_host(transport):
 
 def test_no_connection_is_free(serve, transport, soon):
     def answer(peer):
-        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello")
-        peer.hang()
+        peer.raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello")
+        peer.stall()
 
     mine = transport(per_host=1)
     with mine.open(serve(answer).url("/1")) as got, pytest.raises(TimedOut, match="in use"):

@@ -194,3 +194,25 @@ def test_kills_for_want_of_memory_are_counted_where_the_kernel_does(tmp_path):
     (root / "sys/fs/cgroup/job/memory.events").unlink()
     assert memory.oom_kills(str(root)) is None
     assert memory.oom_kills() is None or memory.oom_kills() >= 0
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="reads /proc")
+def test_the_peak_of_a_process_begins_anew_when_it_is_forgotten() -> None:
+    pid = os.getpid()
+    held = bytearray(b"x") * 60_000_000
+    full = memory.resident_bytes(pid)
+    del held
+    peak = memory.peak_bytes(pid)
+    assert full is not None
+    assert peak is not None
+    assert peak >= full - 1_000_000
+    assert memory.forget_peak(pid)
+    after = memory.peak_bytes(pid)
+    assert after is not None
+    assert after <= peak - 50_000_000
+    share = memory.own_share_bytes(pid)
+    assert share is not None
+    assert 0 < share <= after + 1_000_000
+    assert memory.own_share_bytes(2**22 + 1) is None
+    assert memory.peak_bytes(2**22 + 1) is None
+    assert not memory.forget_peak(2**22 + 1)

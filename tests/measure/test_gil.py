@@ -73,6 +73,16 @@ def test_some_beats_on_time_by_luck_do_not_make_it_free():
     assert heart([(LATE, 0.005)] * 50 + [(ON_TIME, 0.005)] * 5).share == 1.0
 
 
+def test_two_threads_side_by_side_do_not_hold_it_if_beats_are_late_by_a_moment_only():
+    late = BEAT_S + 0.001
+    assert heart([(late, 2 * late)] * 30).share == 0.0
+    assert heart([(late, late)] * 30).share == 1.0  # one after the other
+
+
+def test_of_threads_side_by_side_one_at_most_holds_it():
+    assert heart([(LATE, 2 * LATE)] * 30).share == pytest.approx(0.5 / ALL_LATE)
+
+
 def test_it_forgets():
     made = heart([(LATE, 0.005)] * 100)
     for _ in range(int(6 * HALF_LIFE_S / ON_TIME)):

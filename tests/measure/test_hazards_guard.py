@@ -96,6 +96,34 @@ def test_what_is_set_once_is_benign_both_ways() -> None:
         assert guard.ignore == frozenset({name})
 
 
+@functools.cache
+def kept(x: int) -> int:
+    return x
+
+
+memo: dict[int, int] = {}
+
+
+def remembers(x: int) -> int:
+    if x not in memo:
+        memo[x] = x
+    return memo[x]
+
+
+def imports_late(x: int) -> Any:
+    import this_is_not_there_yet
+
+    return this_is_not_there_yet
+
+
+def test_it_tells_whether_a_first_call_may_do_what_others_find_done() -> None:
+    for fn in (lazy, lazy_key, lambda x: kept(x % 3), remembers, imports_late):
+        assert Guard(fn).keeps, fn
+    assert Guard(max).keeps  # nothing is read
+    for fn in (lambda x: x + 1, adds, Sink().put):
+        assert not Guard(fn).keeps, fn
+
+
 def test_reading_is_done_once() -> None:
     guard = Guard(adds)
     assert guard.read() is guard.read()

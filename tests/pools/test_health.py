@@ -8,7 +8,7 @@ import pytest
 
 from whichpool._pools import health
 from whichpool._pools.health import Health, bytes_in_words
-from whichpool._run.options import check_memory
+from whichpool.sizes import size_in_bytes
 
 
 def worker(**known):
@@ -74,7 +74,7 @@ def test_the_killer_is_named_only_if_it_came_meanwhile(kernel):
     ],
 )
 def test_sizes(text, size):
-    assert check_memory("max_worker_memory", text) == size
+    assert size_in_bytes("max_worker_memory", text) == size
 
 
 def test_sizes_in_words():

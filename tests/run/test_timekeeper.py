@@ -80,6 +80,18 @@ def test_the_waits_grow_to_the_most():
     assert one.attempts == ((7, 7),)
 
 
+class Further(OSError):
+    progressed = True
+
+
+def test_an_item_that_came_further_has_all_its_tries_again():
+    one = tries(Retry(2, first_wait_s=1.0, factor=2.0, jitter=0.0))
+    failures = [OSError(), OSError(), *[Further()] * 50, OSError(), OSError()]
+    assert [one.wait_s(3, error) for error in failures] == [1.0, 2.0, *[1.0] * 50, 2.0, None]
+    assert one.attempts == ((3, 54),)
+    assert tries(Retry(0)).wait_s(3, Further()) is None, "no further tries means none"
+
+
 def test_jitter_takes_off_up_to_its_share():
     one = tries(Retry(1, first_wait_s=1.0, jitter=0.25))
     waits = [one.wait_s(index, OSError()) for index in range(200)]

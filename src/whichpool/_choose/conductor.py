@@ -83,8 +83,8 @@ HOLD = 0.1
 # first (an import, a model that is loaded), they would be slow as well, and a quick loop would have been over before
 # them. Seconds, guesses: as long as loading usually takes, where there are so many items for each core that waiting
 # costs little beside them; else a small part of what a person notices. Where the loop goes on beside the workers, no
-# more can be lost than the time until they begin: of many items they begin soon, unless the call is seen importing
-# modules.
+# more can be lost than the time until they begin: with many items they begin soon, if the code shows nothing that a
+# first call would do for the others, and the call is not seen importing modules.
 PATIENCE_WITH_MANY_S = 2.0
 PATIENCE_BESIDE_S = 0.15
 PATIENCE_WITH_FEW_S = 0.35
@@ -316,8 +316,19 @@ class Conductor:
         threads = self._scaling.allowed if computes and not self._host.gil else allowed
         if computes and not self._host.gil and demand.samples:
             threads = max(threads, int(UNPROVEN_S / max(demand.call_s, LEAST_BATCH_S)))
+        if computes and demand.samples:
+            threads = min(threads, self._filling(demand))
         now = view.plan.workers
         return max(threads, now), self._most if computes else max(allowed, now)
+
+    def _filling(self, demand: Demand) -> int:
+        """The threads of this process that fill the cores with calls that compute; where they also wait, twice as many.
+
+        On paper more would end together; measured, they get in each other's way (memory, caches, the GIL for a moment).
+        """
+        computing_s = demand.gil_s + demand.free_s
+        fill = self._host.cores * demand.call_s / max(computing_s * max(demand.native, 1.0), 1e-9)
+        return max(1, ceil(fill * (2 if demand.wait_s > WORTH_COVERING * computing_s else 1) - 1e-6))
 
     def _allowed_unseen(self, view: View, left: float) -> int:
         """The most calls at once before the first one has ended.
@@ -388,7 +399,7 @@ class Conductor:
             return False
         many = view.remaining is not None and view.remaining >= ROUNDS_TO_WAIT * self._host.cores
         patience_s = PATIENCE_WITH_MANY_S if many else PATIENCE_WITH_FEW_S
-        if beside and many:
+        if beside and many and not view.keeps:
             patience_s = min(patience_s, view.importing_s + PATIENCE_BESIDE_S)
         return (view.oldest_s or 0.0) < patience_s
 

@@ -48,6 +48,8 @@ class View:
     """Calls at once that limits by key have room for; ``None``: there are no such limits."""
     joins: bool = False
     """Whether the caller's process goes on running items where the plan is processes (`plans.hired`)."""
+    keeps: bool = True
+    """Whether a first call may do what the later ones find done, as far as is known."""
     importing_s: float = 0.0
     """Of the oldest call's age, the seconds until it was last seen importing modules."""
     may_switch: bool = True

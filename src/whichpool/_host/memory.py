@@ -72,6 +72,43 @@ def resident_bytes(pid: int | None = None, root: str = "") -> int | None:
         return None
 
 
+def own_share_bytes(pid: int | None = None, root: str = "") -> int | None:
+    """Tell how many bytes of physical memory a process occupies, what it shares with others divided among them.
+
+    So these add up over processes. On Linux it is read where the kernel keeps it (``smaps_rollup``, 4.14), which takes
+    it about a millisecond for 100 MB; elsewhere it is `resident_bytes`.
+
+    Args:
+        pid: The process; default: this one.
+        root: Put before each path read; default: the real ``/``.
+
+    Returns:
+        Bytes; ``None`` where it cannot be learnt.
+    """
+    share = read_field(read_text(f"/proc/{'self' if pid is None else pid}/smaps_rollup", root), "Pss")
+    return share * 1024 if share is not None else resident_bytes(pid, root)
+
+
+def peak_bytes(pid: int, root: str = "") -> int | None:
+    """Tell the most bytes of physical memory that a process has occupied since it began, or since `forget_peak`.
+
+    Returns:
+        Bytes; ``None`` where it cannot be learnt: only Linux tells.
+    """
+    peak = read_field(read_text(f"/proc/{pid}/status", root), "VmHWM")
+    return peak * 1024 if peak is not None else None
+
+
+def forget_peak(pid: int, root: str = "") -> bool:
+    """Have `peak_bytes` of a process begin anew; false: this system does not (only Linux 4.0 does)."""
+    try:
+        with open(f"{root}/proc/{pid}/clear_refs", "wb", buffering=0) as file:
+            file.write(b"5")
+    except OSError:
+        return False
+    return True
+
+
 def oom_kills(root: str = "") -> int | None:
     """Tell how many processes of this one's control group the kernel has ended for want of memory, so far.
 

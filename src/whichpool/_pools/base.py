@@ -69,6 +69,20 @@ if TYPE_CHECKING:
         def is_open(self) -> bool:
             """Whether `take` may ever give something again."""
 
+    class Sizer(Protocol):
+        """Says how many items a batch has, and whether a worker should have one at hand."""
+
+        def next(self, remaining: int | None, workers: int) -> int: ...
+        def prefetch(self) -> bool: ...
+
+    class Meter(Protocol):
+        """Is told what was measured."""
+
+        def add_remote(
+            self, calls: int, wall_s: float, cpu_s: float, process_cpu_s: float, land_s: float, alone: bool
+        ) -> None: ...
+        def add_ship(self, calls: int, ship_s: float, payload_bytes: int | None) -> None: ...
+
 
 # A thread that may be the program's main one waits no longer than this at a time. A signal that arrives after Python
 # has looked for one and before the thread sleeps does not wake it; its handler runs when the wait is over. Seconds.

@@ -344,6 +344,14 @@ def give_back(worker: Worker) -> None:
     worker.close()
 
 
+def dismiss() -> None:
+    """End the idle workers: the memory is wanted."""
+    with _fleet.lock:
+        for worker in _fleet.idle:
+            worker.close()
+        _fleet.idle.clear()
+
+
 def preload() -> None:
     """Start the fork server, if need be, and have it load what pickles by value."""
     start_server()

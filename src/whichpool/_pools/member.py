@@ -5,6 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from whichpool._pools.base import Batch
+    from whichpool._pools.budget import Hand
     from whichpool._pools.fleet import Worker
 
 __all__ = ["Member"]
@@ -13,7 +14,17 @@ __all__ = ["Member"]
 class Member:
     """Leased from the fleet for one run."""
 
-    __slots__ = ("batches", "new", "since", "stopped_at", "suspect", "worker", "writing")
+    __slots__ = (
+        "batches",
+        "hand",
+        "held_bytes",
+        "new",
+        "since",
+        "stopped_at",
+        "suspect",
+        "worker",
+        "writing",
+    )
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -25,3 +36,6 @@ class Member:
         # What its threads were last seen to do, and since when; see `CallLimit`.
         self.since: dict[int, tuple[int, float]] = {}
         self.stopped_at: float | None = None  # when it was first seen stopped by a signal
+        # Where the memory of the run is limited; see `Budget`.
+        self.hand: Hand | None = None
+        self.held_bytes: int | None = None  # its share between two batches

@@ -10,9 +10,9 @@ not fit is sent on when there is room, so that a worker which is itself waiting 
 from __future__ import annotations
 
 import threading
-from signal import SIGKILL
 from time import perf_counter
 
+from whichpool._pools import fleet
 from whichpool._pools.health import Health
 from whichpool._pools.hearing import Hearing
 from whichpool._pools.overtime import CallLimit, StopWatch
@@ -21,11 +21,14 @@ from whichpool._pools.remains import (
     Why,
     check_sums,
     died,
+    does_not_fit,
+    end,
     how_it_ended,
     not_loaded,
     not_received,
     read_answer,
     read_loss,
+    too_large,
     too_long,
     unpack_error,
 )
@@ -39,34 +42,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
-    from typing import Any, Protocol
+    from typing import Any
 
-    from whichpool._pools.base import Batch, Hub
-    from whichpool._pools.fleet import Worker
+    from whichpool._pools.base import Batch, Hub, Meter, Sizer
+    from whichpool._pools.budget import Budget
     from whichpool._pools.member import Member
     from whichpool._worker.calls import PackedError
     from whichpool._worker.luggage import Packed
 
-    class Sizer(Protocol):
-        """Says how many items a batch has, and whether a worker should have one at hand."""
-
-        def next(self, remaining: int | None, workers: int) -> int: ...
-        def prefetch(self) -> bool: ...
-
-    class Meter(Protocol):
-        """Is told what was measured."""
-
-        def add_remote(
-            self, calls: int, wall_s: float, cpu_s: float, process_cpu_s: float, land_s: float, alone: bool
-        ) -> None: ...
-        def add_ship(self, calls: int, ship_s: float, payload_bytes: int | None) -> None: ...
-
 
 # After so many deaths with no item finished or blamed in between, the fault is taken to be the machine's.
 MOST_DEATHS = 5
-# A worker whose socket has closed has mostly ended, and the kernel says so within milliseconds; after so long it is
-# taken to have closed the socket itself and to go on, and is ended. One that only ends slowly keeps its own exit code.
-LET_GO_S = 0.25
 
 
 class Processes:
@@ -83,8 +69,12 @@ class Processes:
         timeout_s: float | None = None,
         health: Health | None = None,
         context: Context | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._hub = hub
+        self._budget = budget
+        self._wanted = 0  # workers
+        self._kept: Batch | None = None  # there was no memory for it
         self._hearing = Hearing(hub.fail, context)
         self._roster = Roster(packed, cores, self._hearing)
         self._sizer = sizer
@@ -106,7 +96,6 @@ class Processes:
         self.replaced: list[str] = []  # what became of workers that ended, for the report
         self.lost: CannotTravel | None = None  # the function cannot be loaded in a worker
         self.wrote: list[str] = []  # names that a worker saw change
-        self.resident_bytes: int | None = None
 
     # -- what the run wants --------------------------------------------------------------------------------------
 
@@ -116,7 +105,9 @@ class Processes:
         Raises:
             fleet.CannotStart: None can be had.
         """
-        self._roster.hire(wanted)
+        self._wanted = wanted
+        # Where memory is limited one shows first what it takes; the others are hired when there is room (`_grow`).
+        self._roster.hire(wanted if self._budget is None else min(wanted, max(len(self._roster), 1)))
 
     def feed(self, processes: int, threads: int, beside: int = 0) -> None:
         """Give batches to this many workers from now on, so many at a time to each; 0 processes: to none.
@@ -126,6 +117,9 @@ class Processes:
         self._feeding = processes > 0
         self._beside = beside
         self._news = True
+        if not self._feeding and self._kept is not None:
+            batch, self._kept = self._kept, None
+            self._hub.give_back(batch)
         self._roster.set_threads(threads)
         self._width = threads
 
@@ -181,12 +175,16 @@ class Processes:
                     return
         if self._limit is not None:
             timeout_s = min(timeout_s, self._limit.look_s)
+        if self._budget is not None:
+            timeout_s = min(timeout_s, self._budget.look_s)
         ready = self._roster.wait(timeout_s)
         with self._lock:
             self._take_in(ready)
             if self._limit is not None:
                 for member, word in self._limit.over(self._roster):
                     self._bury(member, Why.LATE, word)
+            if self._budget is not None and (over := self._budget.over(self._roster)) is not None:
+                self._spare(over[0], end_it=over[1])
             for member in self._stop_watch.over(self._roster):
                 self._bury(member, Why.STOPPED)
             if self._feeding or self._suspects:  # these are tried in no other place
@@ -202,7 +200,8 @@ class Processes:
 
     def _give(self) -> None:
         """Hand out batches, to the workers with the fewest first, until all have enough or there are no more."""
-        depth = self._width + (1 if self._sizer.prefetch() else 0)
+        # What waits behind another batch cannot be weighed against what is held when its turn comes.
+        depth = self._width + (1 if self._sizer.prefetch() and self._budget is None else 0)
         for level in range(depth):
             for member in self._roster:
                 if member.worker.pid is None or len(member.batches) != level or member.suspect:
@@ -226,7 +225,7 @@ class Processes:
                     size = min(size, room - sum([len(batch) for batch in member.batches.values()]))
                     if size <= 0:
                         continue
-                batch = self._hub.take_without_waiting(size)
+                batch, self._kept = self._kept or self._hub.take_without_waiting(size), None
                 if batch is None:
                     return
                 if batch.local:
@@ -235,8 +234,60 @@ class Processes:
                 if batch.alone and level:
                     self._suspects.append(batch)
                     continue
+                if self._budget is not None and not self._has_memory(member, batch, self._budget):
+                    return
                 member.suspect = batch.alone
                 self._send(member, batch)
+        if self._budget is not None and self._feeding:
+            self._grow(self._budget)
+
+    def _grow(self, budget: Budget) -> None:
+        """All workers have enough: one more, if there is something for it to do, and memory."""
+        crew = list(self._roster)
+        if len(crew) >= self._wanted or any(not member.batches for member in crew):
+            return
+        self._kept = self._kept or self._hub.take_without_waiting(1)
+        if self._kept is not None and budget.fits(None, crew, self._kept):
+            self._roster.hire(len(crew) + 1)
+
+    def _has_memory(self, member: Member, batch: Batch, budget: Budget) -> bool:
+        """Whether it may begin. Else what can be done is done: wait for others, a fresh worker, or fewer workers."""
+        crew = list(self._roster)
+        if budget.fits(member, crew, batch):
+            return True
+        self._kept = batch
+        if (
+            not member.batches
+            and budget.would_help(member, batch)
+            and budget.fits(member, crew, batch, renewed=True)
+        ):
+            self._retire(member, "had grown, and made room under max_memory")
+        elif not self.busy:
+            fleet.dismiss()
+            for other in crew:
+                if other is not member and other.worker.pid is not None:
+                    self._retire(other, "made room under max_memory", replace=False)
+            crew = [member]
+            if budget.fits(member, crew, batch):
+                self._kept = None
+                return True
+            if budget.would_help(member, batch):
+                self._retire(member, "had grown, and made room under max_memory")
+            else:
+                self._kept = None
+                first = self._hub.isolate(batch, [(0, 1)])[0]
+                why, of_item = budget.why_not(member, batch)
+                self._hub.put(first, [], does_not_fit(first, why, of_item=of_item))
+        return False
+
+    def _spare(self, large: Member, *, end_it: bool) -> None:
+        """The tree is about to hold more than it may: idle workers go, and if need be the one that took on most."""
+        for member in self._roster:
+            if not member.batches and member.worker.pid is not None:
+                self._retire(member, "made room under max_memory", replace=False)
+        fleet.dismiss()
+        if end_it:
+            self._bury(large, Why.LARGE)
 
     def _send(self, member: Member, batch: Batch) -> None:
         began = perf_counter()
@@ -248,6 +299,8 @@ class Processes:
         if buffers:
             buffers = member.worker.shared.put(buffers)
         self._sent = (self._sent + 1) & 0x7FFFFFFF
+        if self._budget is not None:
+            self._budget.begin(member, batch)
         member.batches[self._sent] = batch
         head = wire.BATCH_HEAD.pack(batch.start, self._roster.job)
         alive = member.worker.send(wire.frame(wire.BATCH, self._sent, body, buffers, head))
@@ -300,6 +353,8 @@ class Processes:
         member.suspect = False
         self._deaths = 0
         self._health.note(member.worker, ran)
+        if self._budget is not None:
+            self._budget.end(member)
         if UNREADABLE in errors:
             self._not_received(batch, errors[UNREADABLE])
             return
@@ -363,13 +418,16 @@ class Processes:
             self._hub.give_back(batch)
         member.worker.close()
 
-    def _retire(self, member: Member, why: str) -> None:
-        """A worker with nothing in hand makes room for a fresh one."""
+    def _retire(self, member: Member, why: str, *, replace: bool = True) -> None:
+        """A worker with nothing in hand makes room, for a fresh one or for what the others do."""
         self._roster.strike(member)
         self._hearing.last_words(member.worker)
         member.worker.close()
-        self.replaced.append(f"worker {member.worker.pid} {why} and was replaced")
-        self._roster.replace()
+        self.replaced.append(f"worker {member.worker.pid} {why}" + (" and was replaced" if replace else ""))
+        if replace:
+            self._roster.replace()
+        else:
+            self._roster.shrink()
 
     # -- deaths --------------------------------------------------------------------------------------------------
 
@@ -386,18 +444,21 @@ class Processes:
             return
         self._news = True
         running, handling = worker.running(), worker.handling()
-        code, why = self._end(worker, why)
+        code, why = end(worker, why)
         if why is Why.LATE:
             running = [index for index in running if index == word]
             handling = [index for index in handling if HANDLING - index == word]
         else:
             running, handling = worker.running(), worker.handling()
         babbled = why is Why.BABBLED
+        to_blame = member.new and not self.busy  # else it may run in a fresh one, or alone
         if not babbled:
             self._hearing.last_words(worker)
         suspected = suspects(
             list(member.batches.values()), running, handling, self._width if babbled else None
         )
+        if why is Why.LARGE and not to_blame:
+            suspected = []
         worker.close()
         if member.batches and not babbled:
             self.replaced.append(f"worker {worker.pid} {how_it_ended(code)}; it was replaced")
@@ -413,6 +474,8 @@ class Processes:
                 error: Exception
                 if why is Why.LATE and self._limit is not None:
                     error = too_long(index, item, self._limit.timeout_s, ended=True)
+                elif why is Why.LARGE and self._budget is not None:
+                    error = too_large(index, item, self._budget.most_bytes)
                 else:
                     known = self._health.of_the_dead(worker, code)
                     error = died(index, item, code, why, running=index in running, known=known)
@@ -429,18 +492,6 @@ class Processes:
             )
         if self._hub.is_open():
             self._roster.replace()
-
-    def _end(self, worker: Worker, why: Why) -> tuple[int | None, Why]:
-        """End it, unless it has ended by itself: its exit code, and why, which the code may tell better."""
-        code = worker.exit_code(LET_GO_S) if why is Why.ENDED else None
-        if code is not None:
-            return code, why
-        worker.server.kill(worker.token)
-        code = worker.exit_code()
-        # One that was just about to end has a code of its own, or had ended, and only the news of it are late.
-        if why is Why.ENDED and code == -SIGKILL and worker.token in worker.server.killed:
-            why = Why.SEVERED
-        return code, why
 
     # -- the end -------------------------------------------------------------------------------------------------
 

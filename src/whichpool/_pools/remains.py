@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pickle
 from enum import Enum
+from signal import SIGKILL
 
+from whichpool._pools.health import bytes_in_words
 from whichpool._worker import wire
 from whichpool._worker.calls import CANNOT_RETURN, short_repr
 from whichpool._worker.main import UNREADABLE
-from whichpool.errors import CannotTravel, ItemTimeout, RemoteError, RemoteTraceback, WorkerDied
+from whichpool.errors import CannotTravel, ItemTimeout, OverMemory, RemoteError, RemoteTraceback, WorkerDied
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from whichpool._pools.base import Batch
+    from whichpool._pools.fleet import Worker
     from whichpool._worker.calls import Job, PackedError
 
     Answer = tuple[
@@ -25,11 +28,14 @@ __all__ = [
     "Why",
     "check_sums",
     "died",
+    "does_not_fit",
+    "end",
     "how_it_ended",
     "not_loaded",
     "not_received",
     "read_answer",
     "read_loss",
+    "too_large",
     "too_long",
     "unpack_error",
 ]
@@ -42,9 +48,13 @@ class Why(Enum):
     SEVERED = "it closed its socket and went on, and was ended"
     BABBLED = "it sent what is no message, and was ended"
     LATE = "it was over its time, and was ended"
+    LARGE = "it held more memory than was left for it, and was ended"
     STOPPED = "a signal stopped it, it did not go on, and was ended"
 
 
+# A worker whose socket has closed has mostly ended, and the kernel says so within milliseconds; after so long it is
+# taken to have closed the socket itself and to go on, and is ended. One that only ends slowly keeps its own exit code.
+LET_GO_S = 0.25
 # No batch takes so long, seconds: thirty years.
 LONGEST_S = 1e9
 
@@ -165,6 +175,19 @@ def not_received(batch: Batch, packed: PackedError) -> CannotTravel:
     return failure
 
 
+def end(worker: Worker, why: Why) -> tuple[int | None, Why]:
+    """End it, unless it has ended by itself: its exit code, and why, which the code may tell better."""
+    code = worker.exit_code(LET_GO_S) if why is Why.ENDED else None
+    if code is not None:
+        return code, why
+    worker.server.kill(worker.token)
+    code = worker.exit_code()
+    # One that was just about to end has a code of its own, or had ended, and only the news of it are late.
+    if why is Why.ENDED and code == -SIGKILL and worker.token in worker.server.killed:
+        why = Why.SEVERED
+    return code, why
+
+
 def how_it_ended(code: int | None) -> str:
     """An exit code in words."""
     if code is None:
@@ -216,6 +239,22 @@ def died(
         likely = _LIKELY.get(-code, "") if code is not None else ""
     return WorkerDied(
         f"the worker process {how_it_ended(code)} {doing}. {likely}".rstrip() + known, index, code
+    )
+
+
+def too_large(index: int, item: Any, most_bytes: int) -> OverMemory:
+    """The failure of an item that took so much memory, alone, that its worker was ended."""
+    return OverMemory(
+        f"item {index} ({short_repr(item)}) took so much memory that the run was about to hold more than "
+        f"max_memory={bytes_in_words(most_bytes)}, though nothing ran beside it; its worker process was ended",
+        index,
+    )
+
+
+def does_not_fit(batch: Batch, why: str, *, of_item: bool) -> OverMemory:
+    """The failure of an item for which there is no memory, however alone it is."""
+    return OverMemory(
+        f"item {batch.start} ({short_repr(batch.items[0])}) does not fit: {why}", batch.start, of_item
     )
 
 

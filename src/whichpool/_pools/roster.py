@@ -83,6 +83,10 @@ class Roster:
             for worker in fleet.lease(1):
                 self._join(worker)
 
+    def shrink(self) -> None:
+        """One has left, and shall not be replaced."""
+        self.wanted = max(self.wanted - 1, 1)
+
     def _join(self, worker: fleet.Worker) -> None:
         self._members[worker.fd] = Member(worker)
         self._poll.register(worker.fd, select.POLLIN)

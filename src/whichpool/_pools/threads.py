@@ -87,6 +87,8 @@ class Threads:
 
     def _surplus(self) -> bool:
         """Whether this thread should end, because fewer are wanted."""
+        if len(self._threads) <= self._wanted:
+            return False  # without the lock, which `resize` holds until the last new thread runs
         with self._lock:
             if len(self._threads) <= self._wanted:
                 return False

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from _thread import get_ident
 from heapq import nlargest
-from time import monotonic, sleep
+from time import monotonic, process_time, sleep
 from typing import Any
 
 from whichpool._choose.allowance import Allowance
+from whichpool._host import gil_enabled
 from whichpool._pools.base import Batch
 from whichpool._records import LimitReached
 from whichpool._run.aside import Aside, Key
@@ -34,6 +35,9 @@ __all__ = ["MOST_ASIDE", "keyed"]
 # So many items, at the most, are kept aside because there is no room for their key, or wait for another try. A guess:
 # a thousand names or URLs take a megabyte at the most, and look a thousand items ahead for another key.
 MOST_ASIDE = 1_000
+# Once so many are, further ones are looked for when this share of them has gone, in one go: for each one that goes,
+# another thread would be woken. A guess.
+REFILL = 1 / 32
 # What is known of so many keys is remembered; of more, the half that was used longest ago is forgotten, if it is at
 # rest. A guess: 1 KB each.
 MOST_KEYS = 10_000
@@ -56,6 +60,9 @@ class Admission(Work):
         self._slots: dict[int, tuple[Key, float]] = {}  # of items in progress: when they began
         self._kept = 0  # items that wait for another try, in nobody's hands
         self._began = 0  # items so far
+        self._comes_back = False  # who puts something back asks for more next
+        self._full = False  # as many are aside as may be, or have been until a moment ago
+        self._one_core = gil_enabled()  # whether the threads of this process have one between them
         self._pauses = Timekeeper(self.fail)
         self._reached: tuple[LimitReached, ...] = ()
 
@@ -124,8 +131,13 @@ class Admission(Work):
 
     def _may_take(self) -> bool:
         """Whether one more item may be taken from the iterable."""
-        if self.exhausted or self.error is not None or len(self._aside) + self._kept >= MOST_ASIDE:
+        if self.exhausted or self.error is not None:
             return False
+        aside = len(self._aside) + self._kept
+        if aside >= (MOST_ASIDE - int(REFILL * MOST_ASIDE) if self._full else MOST_ASIDE):
+            self._full = True
+            return False
+        self._full = False
         if self._wish.key is None and (self._aside or self._key(None).allowance.room(monotonic()) <= 0):
             return False
         return self._room(1) > 0
@@ -292,9 +304,24 @@ class Admission(Work):
             self._aside.list_(slot[0], monotonic())
         return True
 
+    def _accept(self, batch: Batch, values: list[Any], nodes: list[Any] | None = None) -> None:
+        super()._accept(batch, values, nodes)
+        self._comes_back = get_ident() != self.caller
+
+    def _settle(self) -> None:
+        super()._settle()
+        self._comes_back = False
+
     def _wake(self, most: int | None = None) -> None:
-        """Wake one thread if there is something for it, which wakes the next: not a crowd for one place."""
+        """Wake one thread if there is something for it, which wakes the next: not a crowd for one place.
+
+        None where the thread that makes room is about to ask itself, as all but the caller's do: handed from thread to
+        thread, an item of a tenth of a millisecond costs as much again.
+        """
         if self.is_open() and self.error_at is None:
+            if self._comes_back and most is None:
+                super()._wake(0)
+                return
             startable = self._active < self._most and (self._aside.is_ready or self._may_take())
             if not startable and most is not None:
                 return
@@ -326,7 +353,7 @@ class Admission(Work):
                 key.allowance.too_much(now, began)
                 longer = pause_s > 0 and key.allowance.pause(now, pause_s)
             elif error is None and values and wrong is None:
-                key.allowance.did(now, began, amount)
+                key.allowance.did(now, began, amount, process_time() if self._one_core else 0.0)
             after = key.allowance.settled
             if after != before and wish.learned is not None:
                 try:

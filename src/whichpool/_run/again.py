@@ -5,8 +5,6 @@ from __future__ import annotations
 from random import Random
 from time import sleep
 
-from tenacity import RetryCallState, Retrying, wait_exponential
-
 from whichpool.errors import WorkerDied
 
 TYPE_CHECKING = False
@@ -43,23 +41,30 @@ class Again:
         self._give_back = give_back
         self._in_line = in_line
         self._timekeeper = timekeeper
-        self._wait = wait_exponential(
-            multiplier=retry.first_wait_s, max=retry.most_wait_s, exp_base=retry.factor
-        )
         self._random = Random()  # not the caller's, whose numbers are to stay what they were
         self.failed: dict[int, int] = {}  # index -> failures so far
+        self._further: dict[int, int] = {}  # index -> those of them before the item came further last
 
     def wait_s(self, index: int, error: BaseException) -> float | None:
         """The item failed: seconds until it is tried again, or ``None`` if it is not."""
         failures = self.failed.get(index, 0) + 1
-        if failures > self._retry.times or not isinstance(error, self._retry.on):
+        if getattr(error, "progressed", False) is True and self._retry.times:
+            self._further[index] = failures - 1
+        in_vain = failures - self._further.get(index, 0)
+        if in_vain > self._retry.times or not isinstance(error, self._retry.on):
             if failures > 1:
                 error.add_note(f"whichpool: item {index} was tried {failures} times")
+            self._further.pop(index, None)
             return None
         self.failed[index] = failures
+        # Here, since most runs fail nowhere: it takes 10 ms and more to import.
+        from tenacity import RetryCallState, Retrying, wait_exponential
+
+        retry = self._retry
+        wait = wait_exponential(multiplier=retry.first_wait_s, max=retry.most_wait_s, exp_base=retry.factor)
         state: Any = RetryCallState(Retrying(), None, (), {})
-        state.attempt_number = failures
-        return self._wait(state) * (1 - self._retry.jitter * self._random.random())
+        state.attempt_number = in_vain
+        return wait(state) * (1 - self._retry.jitter * self._random.random())
 
     def later(self, failed: Batch, wait_s: float, error: BaseException) -> None:
         """Hand it out again after so long."""

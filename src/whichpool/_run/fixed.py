@@ -113,6 +113,15 @@ class Fixed:
 
         run = self.run
         if run.crew is None:
+            budget = None
+            if run.options.memory is not None:
+                from whichpool._pools import fleet
+                from whichpool._pools.budget import Budget
+
+                fleet.dismiss()  # what workers of earlier runs have grown to says nothing of this one
+                most = run.options.memory.most
+                assert isinstance(most, int)
+                budget = Budget(most, run.options.memory.weigh)
             if self._asked_at is None:
                 self._note_asked()
             packed = self.pack_job()
@@ -126,6 +135,7 @@ class Fixed:
                 timeout_s=run.options.timeout,
                 health=Health(run.options.max_worker_bytes, run.options.max_items_per_worker),
                 context=run.context,
+                budget=budget,
             )
             if (
                 run.open_ended

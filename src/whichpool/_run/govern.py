@@ -40,6 +40,9 @@ PAYLOAD_AFTER_S = 0.250
 # Throughput is taken over at least this time, and so many items.
 WINDOW_S = 0.100
 WINDOW_ITEMS = 8
+# Threads of a library's own are counted anew after so many CPU seconds of the loop: OpenBLAS's, just started, burn a
+# core for some tens of milliseconds while they have nothing to do (a NumPy call of one thread was seen on 2.4 cores).
+NATIVE_S = 0.010
 # Where the code of the import system says that it stands.
 IMPORTS = "<frozen importlib._bootstrap>"
 # An item is looked at before and after its call in so many of the first batches.
@@ -266,7 +269,10 @@ class Governor(Fixed):
         run = self.run
         if run.plan == (0, 1) and self._cpu is not None and run.caller_helps:
             process, thread = process_time() - self._cpu_began[0], self._cpu() - self._cpu_began[1]
-            run.profile.add_native(process - (thread_time() - self._own_cpu), thread)
+            own = thread_time()
+            run.profile.add_native(process - (own - self._own_cpu), thread)
+            if thread > NATIVE_S:
+                self._own_cpu, self._cpu_began = own, (process_time(), self._cpu())
         gil = gil_enabled()
         if gil != self.host.gil:
             self.host = with_luggage(host_now(), run.job.fn)
@@ -344,6 +350,7 @@ class Governor(Fixed):
             ruled_out=self.ruled_out,
             usable=run.usable() if run.usable is not None else None,
             joins=run.joins,
+            keeps=self.guard is None or self.guard.keeps,
             importing_s=self._importing_s(oldest),
             may_switch=run.plan != (0, 1) or self.guard is None or self._saw_a_call(oldest or 0.0),
         )

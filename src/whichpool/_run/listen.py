@@ -22,27 +22,33 @@ if TYPE_CHECKING:
 WARM_S = 0.003
 COLD_S = 0.020
 # Not loaded yet, it takes this much work ahead for them to pay, if the function computes: with the GIL, only processes
-# help, which cost another 100 ms; without it, threads do at once.
+# help, which cost another 100 ms; without it, threads do at once, and what they need is loaded in 7 ms.
 COLD_GIL_AHEAD_S = 0.250
-COLD_FREE_AHEAD_S = 0.080
+COLD_FREE_AHEAD_S = 0.040
+COLD_FREE_S = 0.010
+# Beside so much work, by calls that have ended, loading them is next to nothing: there is no need to listen for longer.
+# Seconds; guesses.
+COLD_SURELY_AHEAD_S = 1.0
+COLD_SURELY_S = 0.005
 # While the function waits, loading them costs nobody anything.
 IDLE_S = 0.003
 # Calls that wait for this share of their time need threads, and nothing that processes need.
 ONLY_WAITS = 0.9
-# What a decision may need.
+# What a decision may need; and what the start of worker processes does, three quarters of the time.
 DECIDES = (
     "whichpool._choose.conductor",
     "whichpool._choose.records",
     "whichpool._measure.hazards",
-    "whichpool._measure.payload",
-    "whichpool._pools.processes",
     "whichpool._run.govern",
 )
+STARTS = ("whichpool._measure.payload", "whichpool._pools.processes")
+# Below this share of the computing the GIL is not held by what runs.
+LEAVES_GIL = 0.5
 # So much computing ahead is worth the start of a bare interpreter on another core. Seconds: a first worker takes a
 # tenth of one, and two cores save half of it.
 EARLY_AHEAD_S = 0.5
 # The caller's thread comes by between two batches, which take a millisecond, or one call.
-CHORE_WAIT_S = 0.004
+CHORE_WAIT_S = 0.015
 LONGEST_CHORE_S = 1.0
 # A caller's thread that burns less than this share of the time is waiting.
 WAITING = 0.3
@@ -73,9 +79,13 @@ def listen(run: Run) -> bool:
             needed, ahead_needed = WARM_S, WARM_S
         else:
             share = heart.share
-            needed = COLD_S
-            ahead_needed = COLD_GIL_AHEAD_S if share is None or share > 0.5 else COLD_FREE_AHEAD_S
-        if passed >= needed and _ahead_s(run, passed) > ahead_needed:
+            needed, ahead_needed = COLD_S, COLD_GIL_AHEAD_S
+            if share is not None and share <= LEAVES_GIL:
+                needed, ahead_needed = COLD_FREE_S, COLD_FREE_AHEAD_S
+        ahead_s = _ahead_s(run, passed)
+        if ahead_s > COLD_SURELY_AHEAD_S and run.profile.samples > 1:
+            needed = min(needed, COLD_SURELY_S)
+        if passed >= needed and ahead_s > ahead_needed:
             return True
 
 
@@ -109,7 +119,7 @@ def _start_early(run: Run) -> None:
         began = run.runner.began if run.runner is not None else None
         # A call that runs may take as long again.
         each = 2 * (perf_counter() - began) if began is not None else 0.0
-    if (share is not None and share <= 0.5) or each * (run.work.remaining or 0) < EARLY_AHEAD_S:
+    if (share is not None and share <= LEAVES_GIL) or each * (run.work.remaining or 0) < EARLY_AHEAD_S:
         return
     host = look()
     multiprocessing = sys.modules.get("multiprocessing")
@@ -136,7 +146,9 @@ def wake(run: Run) -> None:
     def chore() -> None:
         try:
             _start_early(run)
-            for name in DECIDES:
+            share = run.profile.heart.share
+            threads_only = share is not None and share <= LEAVES_GIL
+            for name in DECIDES if threads_only else DECIDES + STARTS:
                 import_module(name)
         finally:
             done.set()

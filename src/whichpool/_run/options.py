@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Literal, Required, TypedDict
 
-    from whichpool._records import Limit, Retry
+    from whichpool._records import Limit, MemoryLimit, Retry
 
     PlanWish = Literal["auto", "loop", "threads", "processes"] | tuple[int, int]
     Progress = bool | Callable[[int, int | None], object]
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         timeout: float | None
         deadline: float | None
         retries: int | Retry
+        max_memory: int | str | MemoryLimit | None
         max_worker_memory: int | str | None
         max_items_per_worker: int | None
         journal: str | PathLike[str] | None
@@ -55,6 +56,7 @@ DEFAULTS: dict[str, Any] = {
     "timeout": None,
     "deadline": None,
     "retries": 0,
+    "max_memory": None,
     "max_worker_memory": None,
     "max_items_per_worker": None,
     "journal": None,
@@ -83,8 +85,10 @@ class Options:
         "journal",
         "limit",
         "max_items_per_worker",
+        "max_memory",
         "max_worker_bytes",
         "max_worker_memory",
+        "memory",
         "most",
         "on_error",
         "plan",
@@ -108,6 +112,8 @@ class Options:
     timeout: float | None
     deadline: float | None
     retries: int | Retry
+    max_memory: int | str | MemoryLimit | None
+    memory: MemoryLimit | None  # the same, with the number in bytes
     max_worker_memory: int | str | None
     max_items_per_worker: int | None
     journal: str | None
@@ -131,7 +137,10 @@ class Options:
             _check_seconds(name, getattr(self, name))
         if self.max_items_per_worker is not None:
             _check_int("max_items_per_worker", self.max_items_per_worker, 1)
-        self.max_worker_bytes = check_memory("max_worker_memory", self.max_worker_memory)
+        self.memory = check_memory(self.max_memory)
+        if self.memory is not None and (self.plan in ("loop", "threads") or self.plan[0] == 0):
+            raise _error(f"max_memory= is kept by worker processes, and plan={self.plan!r} has none")
+        self.max_worker_bytes = check_size("max_worker_memory", self.max_worker_memory)
         self.return_failures = self.on_error == "return"
         self.shared_ok = self.shared == "ok"
         self.retry = check_retries(self.retries)
@@ -209,37 +218,26 @@ def check_limit(limit: Any) -> tuple[int | None, Limit | None]:
     return min([number for number in numbers if number is not None], default=None), limit
 
 
-def check_memory(name: str, value: Any) -> int | None:
-    """Bytes, given as a whole number or as a text such as "500 MB" or "2GiB"."""
+def check_size(name: str, value: Any) -> int | None:
+    """Bytes; ``None``: there is no limit."""
     if value is None:
         return None
-    size: float = 0
-    if isinstance(value, str):
-        number, unit = value.strip(), ""
-        while number and not (number[-1].isdigit() or number[-1] == "."):
-            number, unit = number[:-1], number[-1] + unit
-        factor = _UNITS.get(unit.strip().lower())
-        try:
-            size = float(number) * factor if factor is not None else 0
-        except ValueError:
-            pass
-    elif isinstance(value, int) and not isinstance(value, bool):
-        size = value
-    if not 1 <= size < inf:
-        raise _error(
-            f'{name}={value!r} is no size: it must be a number of bytes, or a text such as "500 MB" or "2GiB"'
-        )
-    return int(size)
+    from whichpool.sizes import size_in_bytes
+
+    return size_in_bytes(name, value)
 
 
-_UNITS = {
-    **{
-        unit: 1000**power
-        for power, each in enumerate(["", "k", "m", "g", "t"])
-        for unit in (each, each + "b")
-    },
-    **{each + "ib": 1024**power for power, each in enumerate(["", "k", "m", "g", "t"]) if each},
-}
+def check_memory(wish: Any) -> MemoryLimit | None:
+    """The limit of the process tree, in bytes; ``None``: there is none."""
+    if wish is None:
+        return None
+    from whichpool._records import MemoryLimit
+    from whichpool.sizes import size_in_bytes
+
+    given = wish if isinstance(wish, MemoryLimit) else MemoryLimit(wish)
+    if given.weigh is not None and not callable(given.weigh):
+        raise _error(f"MemoryLimit.weigh={given.weigh!r} is not a function")
+    return MemoryLimit(size_in_bytes("max_memory", given.most), given.weigh)
 
 
 def check_retries(retries: Any) -> Retry | None:

@@ -190,6 +190,9 @@ def app() -> None:
     help="How often an item that failed is tried again.",
 )
 @click.option(
+    "--max-memory", metavar="SIZE", help="What this process and its workers may hold together: 500MB, 2GB."
+)
+@click.option(
     "--max-worker-memory",
     metavar="SIZE",
     help="Replace a worker process that holds more: 500MB, 2GB.",
@@ -283,6 +286,9 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> l
 @click.option("--why-rerun", is_flag=True, help="Say what would run, and why; run nothing.")
 @click.option("--plan", metavar="PLAN", callback=_plan, default="auto", help="As for map.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Most splits in progress at once.")
+@click.option(
+    "--max-memory", metavar="SIZE", help="What this process and its workers may hold together: 500MB, 2GB."
+)
 @click.option(
     "--shared", type=click.Choice(["guard", "ok"]), default="guard", help="ok: allow shared writes."
 )

@@ -11,8 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whichpool import MissingExtra
-from whichpool.cli.endings import FAILED, INTERRUPTED, IO_FAILED, OK, TERMINATED, USAGE, Ending
+from whichpool.cli.endings import INTERRUPTED, IO_FAILED, OK, TERMINATED, USAGE, Ending
 from whichpool.cli.get_view import Tally, Ticker, View, by_class, chosen, entries
 from whichpool.cli.items import lines_of
 from whichpool.cli.standard import output
@@ -205,8 +204,6 @@ def _received(results: Iterator[Receipt]) -> Iterator[Receipt]:
             return
         except DownloadFailed as error:
             raise Ending(error.code, str(error)) from error
-        except MissingExtra as error:
-            raise Ending(FAILED, str(error)) from error
         except ValueError as error:
             # A setting that cannot be: requests were checked when they were made.
             raise Ending(USAGE, str(error)) from error

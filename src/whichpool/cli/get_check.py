@@ -6,8 +6,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from whichpool import MissingExtra
-from whichpool.cli.endings import FAILED, IO_FAILED, OK, USAGE, Ending
+from whichpool.cli.endings import IO_FAILED, OK, USAGE, Ending
 from whichpool.cli.get_view import Events, Tally, View, by_class, clean, entries
 from whichpool.cli.standard import output, printing
 from whichpool.cli.talk import say
@@ -83,8 +82,6 @@ def look(requests: Iterable[Request], folder: str, settings: Settings, view: Vie
                 total += found.bytes or 0
                 unknown += found.bytes is None
             _print(found, view)
-    except MissingExtra as error:
-        raise Ending(FAILED, str(error)) from error
     except ValueError as error:
         raise Ending(USAGE, str(error)) from error
     free = free_bytes(folder)

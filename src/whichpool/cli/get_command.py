@@ -93,7 +93,10 @@ _how = with_options(
         "--rate", callback=_size, metavar="SIZE", help="Bytes a second for all together: 500k, 5M, 1MiB."
     ),
     click.option(
-        "--retries", type=click.IntRange(0), metavar="N", help="Further tries of a file that failed. [5]"
+        "--retries",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Tries of a file that come no further, after the first. [5]",
     ),
     click.option(
         "--connect-timeout",
@@ -220,6 +223,8 @@ def get(**given: Any) -> None:
       2   the command line cannot be right
       3   a list could not be read, an entry of it is none, or receipts
           could not be written
+      19  unsupported: a scheme that cannot be fetched, or not without a
+          package that is not installed; the message has the pip line
       20  gone: 404, 410
       21  refused: 401, 403, other 4xx
       22  nosuchhost: the name was not resolved

@@ -92,7 +92,7 @@ def process_dataset(
             )
         except BadOutput as error:
             raise Ending(USAGE, str(error)) from error
-        except (DatasetError, OSError) as error:
+        except (DatasetError, OSError, whichpool.OverMemory) as error:
             notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", ()))
             raise Ending(IO_FAILED, str(error) + notes) from error
         except KeyboardInterrupt:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import whichpool
-from whichpool.dataset.chunks import arrow_buffer, chunks, head, is_cut, is_ranged
+from whichpool.dataset.chunks import PIECE_BYTES, arrow_buffer, chunks, head, is_cut, is_ranged
 from whichpool.dataset.failures import BadInput
 from whichpool.dataset.formats import ARROW
 from whichpool.dataset.hints import check_content
@@ -19,19 +20,30 @@ from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.splits import csv as csv_splits
 from whichpool.dataset.splits import lines as line_splits
 from whichpool.dataset.splits.folder import groups_of_files
-from whichpool.dataset.splits.parquet import groups_of, no_parts, open_parquet
+from whichpool.dataset.splits.parquet import no_parts, opened, splits_of
 from whichpool.dataset.storage import Ranges, can_seek, read_range
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-__all__ = ["Header", "cut", "halves", "usual_split_bytes"]
+    from whichpool import MemoryLimit
+
+__all__ = ["Header", "Step", "cut", "halves", "stepping", "usual_split_bytes"]
 
 # A split is a sixty-fourth of the input, so that all the cores are busy until the end; within these bounds. Guesses:
 # below, starting a split is felt; above, so is the memory that a worker takes for it, which is several times as much.
+# With 4 MB rows as dictionaries took 10 MB more in each worker (`--memory`; 2 GB of CSV, 2026).
 SHARES = 64
 LEAST_SPLIT_BYTES = 1 << 20
-MOST_SPLIT_BYTES = 4 << 20
+MOST_SPLIT_BYTES = 3 << 20
+# Toward the end of the input a split is a 16th of what is left, down to a quarter of the usual: while one worker is at
+# a split that takes long, the others share what is left in small pieces. Guesses; it makes 21 more splits.
+TAIL_SHARES = 16
+FINEST = 4
+# Under `max_memory` a split is no more than this share of it, and no less than so many bytes. Guesses: rows that are
+# dictionaries take a dozen times as much as their text.
+MEMORY_SHARES = 512
+LEAST_LIMITED_BYTES = 1 << 16
 # The columns' types are those of so many places, of so many bytes each. A guess.
 SAMPLES = 8
 SAMPLE_BYTES = 1 << 18
@@ -41,14 +53,19 @@ LINE_BYTES = 4096
 
 Header = tuple[str, ...] | None
 """The names of the columns where files have no header row; ``None``: the first row is the header."""
+Step = Callable[[int], int]
+"""How long the next split is, of so many bytes of the file that are left."""
 
 
-def usual_split_bytes(sources: list[Source]) -> int:
-    """How long a split is if nobody says so; it depends on the input alone, so that a run can be taken up again."""
+def usual_split_bytes(sources: list[Source], limit: MemoryLimit | None = None) -> int:
+    """How long a split is if nobody says so: by the input and the limit, so that a run can be taken up again."""
     total = sum(source.size_bytes for source in sources)
     # A short text is likely a list of what to do: its bytes do not say how long that takes.
     least = 1 if sources and sources[0].format == "text" else LEAST_SPLIT_BYTES
-    return min(MOST_SPLIT_BYTES, max(least, total // SHARES))
+    length = min(MOST_SPLIT_BYTES, max(least, total // SHARES))
+    if limit is not None and isinstance(limit.most, int):
+        length = min(length, max(LEAST_LIMITED_BYTES, limit.most // MEMORY_SHARES))
+    return length
 
 
 def cut(
@@ -88,29 +105,37 @@ def cut(
         csv.reader([], **reading.dialect.for_csv())
     except (TypeError, ValueError, csv.Error) as error:
         raise whichpool.PlanError(f"dialect= is none that csv.reader takes: {error}") from None
+    left = sum(source.size_bytes for source in sources)
     if kind == "file":
-        splits = [Split(0, group) for group in groups_of_files(sources, split_bytes)]
-    elif kind == "parquet":
-        _same_columns(sources, reading)
         splits = [
-            Split(0, (source,), row_groups=groups)
-            for source in sources
-            for groups in groups_of(source, split_bytes, reading.where)
+            Split(0, group, size_bytes=max(source.size_bytes for source in group))
+            for group in groups_of_files(sources, split_bytes)
         ]
+    elif kind == "parquet":
+        first, splits = None, []
+        for source in sources:
+            if not can_seek(source):
+                raise no_parts(source)
+            footer, columns = opened(source)
+            first = first or columns
+            _same_columns(source, columns, sources[0], first, reading)
+            step = stepping(split_bytes, left := left - source.size_bytes)
+            splits += splits_of(source, footer, step, reading.where)
     else:
         splits, headers = [], []
         for source in sources:
             if source.size_bytes > split_bytes and is_ranged(source, reading) and not can_seek(source):
                 source = replace(source, seekable=False)
+            step = stepping(split_bytes, left := left - source.size_bytes)
             whole = not is_ranged(source, reading)
             if whole and (source.size_bytes > split_bytes or not source.seekable):
                 notes.append(f"{source.path} is read from its beginning by one worker: {_why_whole(source)}")
             if kind == "csv":
-                names, more = _csv(source, reading, split_bytes, header, whole, plan)
+                names, more = _csv(source, reading, step, header, whole, plan)
                 headers.append((source.path, names))
                 splits += more
             else:
-                splits += _lines(source, reading, split_bytes, whole)
+                splits += _lines(source, reading, step, whole)
         _check_names([each for each in headers if each[1]], reading)
     if not splits:
         notes.append("there is no record in the input, so the output has no columns, and there is no value")
@@ -130,16 +155,34 @@ def _why_whole(source: Source) -> str:
     return "its encoding or dialect cannot be cut by bytes"
 
 
-def _lines(source: Source, reading: Reading, split_bytes: int, whole: bool) -> list[Split]:
+def stepping(split_bytes: int, after: int) -> Step:
+    """How long splits are: toward the end of the input a share of what is left, so that the workers end together.
+
+    Guided self-scheduling (Polychronopoulos & Kuck 1987), for so many workers as make no difference to the cuts: these
+    depend on the input alone, and so do the names of the splits and what is combined with what.
+
+    Args:
+        split_bytes: The most.
+        after: Bytes of input behind this file.
+
+    >>> step = stepping(100, after=0)
+    >>> step(5000), step(1600), step(800), step(300), step(1)
+    (100, 100, 50, 25, 25)
+    """
+    least = max(1, split_bytes // FINEST)
+    return lambda left: max(least, min(split_bytes, (left + after) // TAIL_SHARES))
+
+
+def _lines(source: Source, reading: Reading, step: Step, whole: bool) -> list[Split]:
     data, all_of_it = head(source, reading, LINE_BYTES)
     if not data:
         return []
     check_content(source, reading, data, all_of_it=all_of_it)
     begin = _mark_bytes(source, reading, data)
     if whole:
-        return [Split(0, (source,), begin)]
+        return [Split(0, (source,), begin, size_bytes=min(source.size_bytes, PIECE_BYTES))]
     with Ranges(source) if source.fs is not None else open(source.path, "rb") as file:
-        cuts = line_splits.line_cuts(cast("BinaryIO", file), begin, source.size_bytes, split_bytes)
+        cuts = line_splits.line_cuts(cast("BinaryIO", file), begin, source.size_bytes, step)
     return _ranges(source, cuts, None)
 
 
@@ -153,21 +196,29 @@ def _mark_bytes(source: Source, reading: Reading, data: bytes) -> int:
 
 def _ranges(source: Source, cuts: list[int], names: tuple[str, ...] | None) -> list[Split]:
     ends = [*cuts[1:], source.size_bytes]
-    return [Split(0, (source,), a, b - a, names=names) for a, b in zip(cuts, ends, strict=False) if a < b]
+    return [
+        Split(0, (source,), a, b - a, names=names, size_bytes=b - a)
+        for a, b in zip(cuts, ends, strict=False)
+        if a < b
+    ]
 
 
 def _csv(
-    source: Source, reading: Reading, split_bytes: int, header: Header, whole: bool, plan: dict[str, Any]
+    source: Source, reading: Reading, step: Step, header: Header, whole: bool, plan: dict[str, Any]
 ) -> tuple[tuple[str, ...], list[Split]]:
     """The names of its columns, none where it is empty; and its splits."""
     names, begin, has_more = _header(source, reading, header, whole)
     if not has_more:
         return names, []
     if whole:
-        return names, [Split(0, (source,), begin, names=names)]
-    starts = list(range(begin, source.size_bytes, split_bytes))
+        held = min(source.size_bytes, PIECE_BYTES)
+        return names, [Split(0, (source,), begin, names=names, size_bytes=held)]
+    starts = [begin]
+    while (at := starts[-1] + step(source.size_bytes - starts[-1])) < source.size_bytes:
+        starts.append(at)
     if len(starts) > 1:
-        ranges = [_Range(source, at, split_bytes, reading) for at in starts]
+        ends = [*starts[1:], source.size_bytes]
+        ranges = [_Range(source, a, b - a, reading) for a, b in zip(starts, ends, strict=True)]
         scans = list(whichpool.map(_scan_range, ranges, **plan))
         starts, _ = csv_splits.compose(scans, starts)
     return names, _ranges(source, starts, names)
@@ -248,28 +299,18 @@ def _check_names(headers: list[tuple[str, tuple[str, ...]]], reading: Reading) -
         _check_columns(reading, list(names), path)
 
 
-def _same_columns(sources: list[Source], reading: Reading) -> None:
-    first = None
-    for source in sources:
-        if not can_seek(source):
-            raise no_parts(source)
-        with open_parquet(source) as file:
-            schema = file.schema_arrow
-        if first is None:
-            first = schema
-            _check_columns(reading, schema.names, source.path)
-            _check_columns(
-                replace(reading, columns=tuple(c for c, _, _ in reading.where or ())),
-                schema.names,
-                source.path,
-            )
-        elif not schema.equals(first):
-            differ = [f"{a} / {b}" for a, b in zip(first, schema, strict=False) if not a.equals(b)]
-            differ = differ or [f"{len(first)} columns / {len(schema)}"]
-            raise BadInput(
-                f"{source.path} does not have the columns of {sources[0].path}: "
-                f"{'; '.join(differ).replace('pyarrow.', '')}"
-            )
+def _same_columns(source: Source, columns: Any, first: Source, its: Any, reading: Reading) -> None:
+    if source is first:
+        _check_columns(reading, columns.names, source.path)
+        asked = tuple(name for name, _, _ in reading.where or ())
+        _check_columns(replace(reading, columns=asked), columns.names, source.path)
+    elif not columns.equals(its):
+        differ = [f"{a} / {b}" for a, b in zip(its, columns, strict=False) if not a.equals(b)]
+        differ = differ or [f"{len(its)} columns / {len(columns)}"]
+        raise BadInput(
+            f"{source.path} does not have the columns of {first.path}: "
+            f"{'; '.join(differ).replace('pyarrow.', '')}"
+        )
 
 
 def _check_columns(reading: Reading, names: list[str], path: str) -> None:

@@ -4,10 +4,11 @@
         lock         held by the run that writes here; the system lets go of it when that run dies
         run.json     the code, the parameters and the files that the run was begun with
         parts/       the output of each split
-        done/        the receipt of each split, written after its part
+        done/        the receipts of splits, each written after its part: a file for each thread that writes them
 
 A split is named by its place, its file's size and time of change, and where it is cut; so one whose file has changed is
-not found, and runs again. Receipts are whole or not there: they are renamed into their place.
+not found, and runs again. Receipts are appended, since making a file takes longer than many a split; each has a check
+of its content, and what is torn at the end of a file is not believed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from struct import Struct
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from whichpool.dataset.failures import BadOutput, OutputBusy, RunChanged
 from whichpool.files import lock_soon
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
 
     from whichpool.dataset.records import Split
 
-__all__ = ["Done", "Journal", "load", "making_room", "store", "temporary_name"]
+__all__ = ["Done", "Journal", "making_room", "store", "temporary_name"]
 
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -53,6 +56,10 @@ def making_room(folder: str | None) -> Iterator[None]:
         raise
 
 
+# Before each receipt: the bytes of its split's name, its own, and the CRC-32 of both.
+_HEAD = Struct("<HQI")
+
+
 @dataclass(slots=True)
 class Done:
     """What came of one split, or of several that were combined."""
@@ -67,31 +74,62 @@ def temporary_name(place: str) -> str:
     return f"{place}.{os.getpid()}-{threading.get_ident()}.tmp"
 
 
-def store(folder: str, key: str, done: Done) -> None:
-    """Write the receipt of a split, in one go."""
-    place = os.path.join(folder, "done", key)
-    temporary = temporary_name(place)
+def store(folder: str, key: str, done: Done, run: str) -> None:
+    """Write the receipt of a split: the whole of it, or nothing.
+
+    Args:
+        folder: The journal's.
+        key: The split's.
+        done: What came of it.
+        run: The name of this run: no other one writes behind what a worker that was killed has left torn.
+    """
+    name, body = key.encode(), pickle.dumps(done, protocol=5)
+    record = memoryview(_HEAD.pack(len(name), len(body), crc32(body, crc32(name))) + name + body)
+    place = os.path.join(folder, "done", f"{run}-{os.getpid()}-{threading.get_ident()}")
+    fd = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        with open(temporary, "wb") as file:
-            pickle.dump(done, file, protocol=5)
-        os.replace(temporary, place)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise
+        begin = os.lseek(fd, 0, os.SEEK_END)
+        try:
+            while record:
+                record = record[os.write(fd, record) :]
+        except BaseException:
+            os.ftruncate(fd, begin)
+            raise
+    finally:
+        os.close(fd)
 
 
-def load(folder: str, key: str) -> Done | None:
-    """The receipt of a split, if it was done and its part is whole."""
+def _receipts(folder: str, wanted: set[str]) -> Iterator[tuple[str, Done]]:
+    """Those of these splits that are there, the newest last."""
+    place = Path(folder, "done")
     try:
-        with open(os.path.join(folder, "done", key), "rb") as file:
-            done: Done = pickle.load(file)
-        part = done.receipt.part
-        if part and os.path.getsize(os.path.join(folder, "parts", part)) != done.receipt.part_bytes:
-            return None
-    except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError):
-        return None
-    return done
+        logs = sorted(place.iterdir(), key=lambda log: log.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return
+    for log in logs:
+        with log.open("rb") as file:
+            while len(head := file.read(_HEAD.size)) == _HEAD.size:
+                name_bytes, body_bytes, check = _HEAD.unpack(head)
+                name = file.read(name_bytes)
+                if name.decode("utf-8", "replace") not in wanted:
+                    file.seek(body_bytes, 1)
+                    continue
+                body = file.read(body_bytes)
+                if crc32(body, crc32(name)) != check:
+                    break
+                try:
+                    yield name.decode(), pickle.loads(body)
+                except (EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError):
+                    continue
+
+
+def _is_whole(folder: str, done: Done) -> bool:
+    """Whether its part is there, as long as it was."""
+    part = done.receipt.part
+    try:
+        return not part or os.path.getsize(os.path.join(folder, "parts", part)) == done.receipt.part_bytes
+    except OSError:
+        return False
 
 
 class Journal:
@@ -197,12 +235,8 @@ class Journal:
         ]
 
     def done(self, splits: list[Split]) -> dict[str, Done]:
-        """The receipts of those splits that have been done; what no split owns is removed."""
+        """The receipts of those splits that have been done; parts that no split owns are removed."""
         found = self.look(splits)
-        keys = {split.key for split in splits}
-        for name in os.listdir(Path(self.folder, "done")):
-            if name not in keys:
-                os.remove(Path(self.folder, "done", name))
         kept = {done.receipt.part for done in found.values()}
         for name in os.listdir(Path(self.folder, "parts")):
             if name not in kept:
@@ -211,13 +245,14 @@ class Journal:
 
     def look(self, splits: list[Split]) -> dict[str, Done]:
         """As `done`, and nothing is removed."""
-        return {split.key: done for split in splits if (done := load(self.folder, split.key)) is not None}
+        found = dict(_receipts(self.folder, {split.key for split in splits}))
+        return {key: done for key, done in found.items() if _is_whole(self.folder, done)}
 
     @property
     def has_any(self) -> bool:
         """Whether a split has been done."""
         try:
-            return any(not name.endswith(".tmp") for name in os.listdir(Path(self.folder, "done")))
+            return any(log.stat().st_size for log in Path(self.folder, "done").iterdir())
         except FileNotFoundError:
             return False
 

@@ -19,19 +19,39 @@ from whichpool.dataset.failures import BadOutput
 from whichpool.dataset.formats import ARROW_ROWS, ROWS
 from whichpool.dataset.records import Dialect, Reading
 from whichpool.dataset.writers import KINDS, kind_of
+from whichpool.sizes import size_in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from whichpool.dataset.records import Source
+    from whichpool.dataset.records import Source, Split
 
-__all__ = ["Goal", "Job", "Target", "engine_options", "goal_of", "limited", "reading_of", "target_of"]
+__all__ = [
+    "Goal",
+    "Job",
+    "Target",
+    "engine_options",
+    "goal_of",
+    "limited",
+    "reading_of",
+    "target_of",
+    "with_workers",
+]
 
 # Splits in progress for each core, if nobody says how many. Each takes memory, so there are fewer than the engine might
 # want for a function that waits. A guess: what waits for the disk or for a core leaves it to the other.
 SPLITS_A_CORE = 2
 
-_ENGINE = ("plan", "limit", "shared", "seed", "retries", "deadline", "timeout", "max_worker_memory")
+_ENGINE = (
+    "plan",
+    "limit",
+    "shared",
+    "seed",
+    "retries",
+    "deadline",
+    "timeout",
+    "max_worker_memory",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +143,7 @@ def goal_of(
     return Goal(fn, combine, path, output_format, bad, limit, aside, ordered)
 
 
-def engine_options(asked: Mapping[str, Any]) -> dict[str, Any]:
+def engine_options(asked: Mapping[str, Any], max_memory: int | str | None) -> dict[str, Any]:
     """The options for whichpool.
 
     Raises:
@@ -132,7 +152,33 @@ def engine_options(asked: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(asked.keys() - {*_ENGINE})
     if unknown:
         raise whichpool.PlanError(f"process() has no option {unknown[0]!r}")
-    return dict(asked)
+    options = dict(asked)
+    if max_memory is not None:
+        most = size_in_bytes("max_memory", max_memory)
+        options["max_memory"] = whichpool.MemoryLimit(most, weigh=weight)
+    return options
+
+
+def weight(split: Split) -> float:
+    """What the memory that a split takes is in proportion to: the bytes that its worker has at a time."""
+    return max(1.0, split.size_bytes / split.pieces)
+
+
+def with_workers(options: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """The options, with worker processes where memory is limited: only what they take is known apart, and comes back.
+
+    Raises:
+        PlanError: The plan has none.
+    """
+    if "max_memory" not in options:
+        return options
+    plan = options.get("plan", "auto")
+    if plan == "auto":
+        return {**options, "plan": "processes"}
+    if plan in ("loop", "threads") or (isinstance(plan, tuple) and plan[0] == 0):
+        why = f" ({notes[0]})" if notes else ""
+        raise whichpool.PlanError(f"max_memory= is kept by worker processes, and plan={plan!r}{why} has none")
+    return options
 
 
 def limited(engine: dict[str, Any], sources: list[Source]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from whichpool.dataset.failures import BadInput
 from whichpool.dataset.formats import ARROW
 from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.splits import csv as csv_splits
-from whichpool.dataset.splits.parquet import expression, fragment_of, open_parquet
+from whichpool.dataset.splits.parquet import expression, fragment_of, part_of
 from whichpool.dataset.storage import open_file
 
 if TYPE_CHECKING:
@@ -290,7 +291,8 @@ def csv_options(split_names: tuple[str, ...], reading: Reading, data: bytes, enc
 
 def _csv_table(chunk: Chunk, split: Split, reading: Reading) -> Any:
     part, schema = pyarrow("csv"), _schema(reading)
-    if not csv_splits.is_regular(chunk.data, reading.dialect, chunk.encoding):
+    marked = chunk.data.startswith(BOM_UTF8)  # pyarrow would take it off, and here it is a character
+    if marked or not csv_splits.is_regular(chunk.data, reading.dialect, chunk.encoding):
         raise ValueError("pyarrow may read it otherwise than `csv`")
     options = csv_options(split.names or (), reading, chunk.data, chunk.encoding)
     convert = part.ConvertOptions(
@@ -350,6 +352,8 @@ def _cast_strings(rows: list[dict[str, str]], schema: Any) -> Any:
     text = io.StringIO(newline="")
     csv.writer(text).writerows([[row[name] for name in schema.names] for row in rows])
     data = text.getvalue().encode()
+    if data.startswith(BOM_UTF8):
+        data = BOM_UTF8 + data  # pyarrow takes one off
     table = part.read_csv(
         arrow_buffer(data),
         read_options=part.ReadOptions(column_names=schema.names, use_threads=False, block_size=len(data) + 1),
@@ -391,11 +395,10 @@ def _parquet(split: Split, reading: Reading) -> Iterator[Batch]:
                     yield Batch(as_wanted(batch), range(first, first + batch.num_rows))
                     first += batch.num_rows
             return
-        with open_parquet(source) as file:
-            for group in range(split.row_groups[0] if split.row_groups else 0):
-                first += file.metadata.row_group(group).num_rows
+        file, groups, first = part_of(split)
+        with file:
             for batch in file.iter_batches(
-                reading.batch_rows, row_groups=split.row_groups, columns=columns, use_threads=False
+                reading.batch_rows, row_groups=groups, columns=columns, use_threads=False
             ):
                 yield Batch(as_wanted(batch), range(first, first + batch.num_rows))
                 first += batch.num_rows

@@ -54,6 +54,18 @@ class Source:
         return f"{self.size_bytes} bytes, {self.version or f'{self.mtime_ns} ns'}"
 
 
+@dataclass(frozen=True, slots=True)
+class PartFooter:
+    """The footer of a Parquet file, cut to the row groups of one split."""
+
+    data: bytes
+    """As a file without data: what pyarrow reads metadata from."""
+    row_groups: tuple[int, ...]
+    """Which these are in the file."""
+    first_row: int
+    """The number of the first of their rows in the file."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Split:
     """What one call of the engine works on. This travels, and never rows.
@@ -72,6 +84,10 @@ class Split:
     row_groups: tuple[int, ...] | None = None
     names: tuple[str, ...] | None = None
     """The header of this file, where it is a CSV file."""
+    size_bytes: int = 0
+    """About how many it reads; of Parquet, how many they are when they are decompressed."""
+    footer: PartFooter | None = field(default=None, repr=False)
+    """Of a Parquet file: what of its footer these row groups need; ``None``: all of it is read."""
     pieces: int = 1
     """In how many pieces its worker reads it, one after the other; more where a worker has died of memory."""
 

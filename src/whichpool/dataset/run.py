@@ -14,7 +14,15 @@ from whichpool.dataset.cutting import cut, usual_split_bytes
 from whichpool.dataset.earlier import identity_of, opened, why
 from whichpool.dataset.formats import format_for
 from whichpool.dataset.guard import in_this_process, plan_for
-from whichpool.dataset.planning import Job, engine_options, goal_of, limited, reading_of, target_of
+from whichpool.dataset.planning import (
+    Job,
+    engine_options,
+    goal_of,
+    limited,
+    reading_of,
+    target_of,
+    with_workers,
+)
 from whichpool.dataset.progress import check, listener
 from whichpool.dataset.records import ProcessReport
 from whichpool.dataset.running import work_off
@@ -56,6 +64,7 @@ def process(
     why_rerun: bool = False,
     progress: bool | Callable[[Progress], object] = False,
     ordered: bool = True,
+    max_memory: int | str | None = None,
     **engine: Any,
 ) -> ProcessReport:
     """Map a function over a dataset into an output, or map-reduce it to a value, on every core.
@@ -82,7 +91,7 @@ def process(
         dialect: Of CSV, with the names that `csv.reader` takes.
         header: The names of the columns, where CSV has no header row.
         batch_rows: The most records in a batch; ``None``, the default: 65,536 of pyarrow's, 8,192 of Python's.
-        split_bytes: About how long a split is; ``None``, the default: a 64th of the input, within 1 to 4 MB;
+        split_bytes: About how long a split is; ``None``, the default: a 64th of the input, within 1 to 3 MB;
             of text, however short.
         bad: ``"raise"``, the default: what cannot be read, or what ``fn`` raises, ends the run. ``"skip"``: goes on
             without that record. ``"quarantine"``: and sets it aside. A batch that fails is tried in halves, until the
@@ -101,6 +110,9 @@ def process(
             caller's thread, and at the end.
         ordered: ``False``: the records of an output in one file, or the parts of a folder, follow one another as their
             splits were done; within a split in the order of the input. All of them are there, and counted, as else.
+        max_memory: Bytes, or a text such as ``"2 GB"``: what this process and its worker processes may hold together.
+            Splits are shorter, begin when what those before them took fits, and run in worker processes, fewer of them
+            if need be. ``None``, the default: no limit.
         **engine: ``plan``, ``limit``, ``shared``, ``seed``, ``retries``, ``deadline``, ``timeout`` and
             ``max_worker_memory``, as for `whichpool.map`. ``limit`` is twice the cores by default, except for whole
             files, since each split in progress takes memory: a function that waits for others may want more.
@@ -110,6 +122,7 @@ def process(
 
     Raises:
         PlanError: An option that cannot be.
+        OverMemory: A split does not fit into ``max_memory``, in however small pieces it is read.
         MissingExtra: pyarrow is needed, and not installed.
         whichpool.dataset.failures.DatasetError: What is wrong with the input or the output; each says what to do.
         SharedWrite: A concurrent plan was asked for, and ``fn`` writes what other calls can see.
@@ -118,7 +131,8 @@ def process(
     begun = time.perf_counter()
     check(progress)
     goal = goal_of(fn, output, combine, bad, max_bad, quarantine, output_format, ordered)
-    options, notes = plan_for(fn, engine_options(engine))
+    options, notes = plan_for(fn, engine_options(engine, max_memory))
+    options = with_workers(options, notes)
     chosen = format_for(fn, batch, None)
     sources, folders = resolve(
         source, format, whole_files=chosen in ("path",) or (chosen == "bytes" and not format)
@@ -136,7 +150,9 @@ def process(
             "unify=True is for an output in one file; parts in a folder stay as they were written"
         )
     reading = reading_of(chosen, sources, columns, where, batch_rows, encoding, dialect)
-    length = usual_split_bytes(sources) if split_bytes is None else split_bytes
+    length = split_bytes
+    if length is None:
+        length = usual_split_bytes(sources, options.get("max_memory"))
     if length < 1:
         raise whichpool.PlanError(f"split_bytes must be at least 1, not {length}")
     job = Job(goal, target, sources, reading, length, limited(options, sources))
@@ -147,6 +163,8 @@ def process(
     try:
         names = tuple(header) if header is not None else None
         asked: dict[str, Any] = {name: engine[name] for name in ("plan", "limit") if name in engine}
+        if "max_memory" in options:
+            asked |= {"plan": options["plan"], "max_memory": options["max_memory"].most}
         splits, reading, said = cut(sources, reading, length, names, schema, asked)
         notes += said
         if kept is not None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Worked", "work_off"]
 
 # A split whose worker died of memory is read in twice as many pieces, up to so many. A guess: a 64th of a split of
-# 4 MB is 64 KB, and what does not fit then is not the split.
+# 3 MB is 48 KB, and what does not fit then is not the split.
 MOST_PIECES = 64
 SIGKILL = 9
 # A deadline is more than none. Seconds.
@@ -201,9 +201,9 @@ def _alone(options: dict[str, Any]) -> dict[str, Any]:
 
 def _size(split: Split) -> int:
     """Bytes, about."""
-    if split.length is not None:
-        return split.length >> 16  # splits of about the same size keep their order
-    return sum(source.size_bytes for source in split.sources)
+    if split.sources[0].format == "file":
+        return sum(source.size_bytes for source in split.sources)
+    return split.size_bytes >> 16  # splits of about the same size keep their order
 
 
 def _smaller(split: Split, reading: Reading, error: BaseException) -> Split:
@@ -217,6 +217,9 @@ def _smaller(split: Split, reading: Reading, error: BaseException) -> Split:
     """
     killed = isinstance(error, whichpool.WorkerDied) and error.exitcode == -SIGKILL
     if not killed and not isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, whichpool.OverMemory) and (not error.of_item or split.pieces >= MOST_PIECES):
+        error.add_note(f"in the split {split}, read in {split.pieces} pieces")
         raise error
     smaller = replace(split, pieces=split.pieces * 2)
     if split.pieces > 1:

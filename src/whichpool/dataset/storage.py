@@ -309,10 +309,10 @@ class Ranges(io.RawIOBase):
         self._at = 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """To so many bytes from the beginning."""
-        assert whence == 0
-        self._at = offset
-        return offset
+        """To so many bytes from the beginning, or (2) from the end."""
+        assert whence in (0, 2)
+        self._at = offset + (self._source.size_bytes if whence else 0)
+        return self._at
 
     def read(self, size: int = -1) -> bytes:
         """Up to so many bytes."""

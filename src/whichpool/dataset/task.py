@@ -121,7 +121,7 @@ class Task:
         done = Done(receipt, value, tuple(rejects.found))
         if self.folder is not None:
             with making_room(self.folder):
-                store(self.folder, split.key, done)
+                store(self.folder, receipt.key, done, self.token)
         return done
 
     def _run(self, split: Split, rejects: Rejects, writer: Any) -> tuple[int, Any]:

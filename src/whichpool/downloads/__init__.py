@@ -19,6 +19,7 @@ from whichpool.downloads.failures import (
     TimedOut,
     Unreachable,
     Unsafe,
+    Unsupported,
 )
 from whichpool.downloads.records import Receipt, Request, Settings
 
@@ -40,4 +41,5 @@ __all__ = [
     "TimedOut",
     "Unreachable",
     "Unsafe",
+    "Unsupported",
 ]

@@ -54,7 +54,7 @@ class Entry:
         total: Its size in bytes, if it is known; may be set.
     """
 
-    __slots__ = ("_base", "_board", "_lock", "_received", "_window", "name", "total", "url")
+    __slots__ = ("_base", "_began", "_board", "_lock", "_received", "_window", "name", "total", "url")
 
     def __init__(self, board: Board, name: str, total: int | None, done: int, url: str) -> None:
         self.name = name
@@ -64,7 +64,10 @@ class Entry:
         self._lock = Lock()
         self._base = done
         self._received = 0
-        self._window = _Window(board._clock(), 0)
+        self._began = board._clock()
+        self._window: _Window | None = (
+            None  # from the first look on: most files are gone before anybody looks
+        )
 
     @property
     def done(self) -> int:
@@ -75,6 +78,11 @@ class Entry:
         """So many bytes more have arrived."""
         with self._lock:
             self._received += count
+
+    def _rate(self, now: float) -> float | None:
+        if self._window is None:
+            self._window = _Window(self._began, 0)
+        return self._window.rate(now, self._received)
 
     def restart(self, done: int = 0) -> None:
         """Only so much of the file counts now: it is begun anew, or at an earlier place.
@@ -183,6 +191,19 @@ class Board:
             self._started(entry)
         return entry
 
+    def fetched(self, name: str, size: int, *, url: str = "") -> None:
+        """A file came as a whole: it began and ended at once."""
+        if self._started is not None:
+            entry = self.begin(name, size, url=url)
+            entry.add(size)
+            entry.end("fetched")
+            return
+        with self._lock:
+            if not self._entries and not self._received:
+                self._window = _Window(self._clock(), 0)
+            self._received += size
+            self._count("fetched", size)
+
     def note(self, outcome: str, size: int | None = None) -> None:
         """A file is done with that never was in progress: it was there, or its host was not.
 
@@ -211,7 +232,7 @@ class Board:
                     unsized += 1
                 else:
                     rest += max(0, total - there)
-                found.append((entry._window.rate(now, got), there, total, entry))
+                found.append((entry._rate(now), there, total, entry))
             ended, active = sum(self._outcomes.values()), len(self._entries)
             per_s = self._window.rate(now, received)
             left = self._rest(rest, unsized, active, ended)

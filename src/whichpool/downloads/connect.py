@@ -7,7 +7,9 @@ is, without a URL: the caller knows it.
 from __future__ import annotations
 
 import http.client
+import queue
 import re
+import select
 import socket
 import ssl
 import sys
@@ -30,6 +32,7 @@ from whichpool.downloads.failures import (
     Unreachable,
     Unsafe,
 )
+from whichpool.downloads.idle import Idle
 from whichpool.downloads.records import Settings
 from whichpool.downloads.resolve import Resolver, is_public
 from whichpool.downloads.wire import Reply, Wire
@@ -97,8 +100,21 @@ class _Ours(_Base):
     used = False
     """Whether an answer came on it."""
     connecting = False
+    _poll: Any = None
+    """Looks at the socket without waiting; made once for each."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a kept connection is there, and silent: what came unasked is no answer to what is asked next."""
+        if self.sock is None:
+            return False
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.sock, select.POLLIN)
+        return not self._poll.poll(0)
 
     def connect(self) -> None:
+        self._poll = None
         self.used = False
         self.connecting = True
         self.until = time.monotonic() + self.ways.settings.connect_s
@@ -191,7 +207,7 @@ class _Ours(_Base):
         except OSError as error:
             if self.used and not reply.wire.any:
                 raise Stale from None
-            raise Broken(_why(error)) from None
+            raise _not_let_in(error) or Broken(_why(error)) from None
         except http.client.HTTPException as error:
             raise Broken(f"what came is no HTTP: {type(error).__name__}") from None
         self.used = True
@@ -236,6 +252,8 @@ else:
 class _OurPool(_BasePool):
     """What both kinds of pools do otherwise than urllib3's."""
 
+    QueueCls = Idle  # type: ignore[assignment]  # all of a queue that is used, it has
+
     def ask(self, head: bytes, method: str, wait_s: float, *, tunnel: bool) -> Taken:
         """Send a request on one of the connections, as `urlopen` does, at a third of its cost: that makes headers and
         an answer of its own, which are not used here.
@@ -263,6 +281,29 @@ class _OurPool(_BasePool):
             connection.close()
             self._put_conn(connection)
             raise
+
+    def ask_kept(self, head: bytes, method: str) -> Taken | None:
+        """As `ask`, on a connection that is there, waits and is silent; ``None``: there is none, or not any more.
+
+        Raises:
+            DownloadFailed: Of some class.
+        """
+        idle: Any = self.pool
+        try:
+            connection = idle.get(block=False)
+        except (queue.Empty, AttributeError):  # closed, `pool` is None
+            return None
+        try:
+            if connection is not None and not connection.is_closed and connection.is_connected:
+                return Taken(self, connection, connection.ask(head, method))
+        except Stale:
+            connection.close()
+        except BaseException:
+            connection.close()
+            self._put_conn(connection)
+            raise
+        self._put_conn(connection)
+        return None
 
 
 class _PlainPool(_OurPool, urllib3.HTTPConnectionPool):
@@ -313,6 +354,19 @@ def _why(error: BaseException) -> str:
     return f"the connection broke before an answer: {text}"
 
 
+_LET_IN = re.compile("ALERT_(BAD_CERTIFICATE|CERTIFICATE|UNSUPPORTED_CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)")
+
+
+def _not_let_in(error: BaseException) -> Refused | None:
+    """The failure, if the server wants another certificate of this client: since TLS 1.3 it says so where an answer is
+    due. It is no use to ask again."""
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    if not _LET_IN.search(reason):
+        return None
+    said = reason.partition("ALERT_")[2].replace("_", " ").lower()
+    return Refused(f"the server lets in only clients with a certificate that it knows, and says: {said}")
+
+
 def _connecting_failed(error: BaseException, peer: str) -> DownloadFailed | None:
     """The failure that an error of connecting is; ``None``: it is none of ours."""
     if isinstance(error, DownloadFailed):
@@ -321,6 +375,8 @@ def _connecting_failed(error: BaseException, peer: str) -> DownloadFailed | None
         return NotTrusted(f"the certificate of {peer} is not trusted: {error.verify_message or error.reason}")
     if isinstance(error, TimeoutError):
         return TimedOut(f"no connection to {peer} in time")
+    if (refused := _not_let_in(error)) is not None:
+        return refused
     if isinstance(error, ssl.SSLError):
         again = isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
         return Unreachable(

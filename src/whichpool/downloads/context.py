@@ -95,7 +95,8 @@ class Context:
         with self._lock:
             self._release(host)
             self._tries -= 1
-            self._busy.notify_all()
+            if not self._tries:
+                self._busy.notify_all()
             last = self._deserted and not self._tries
         if last:
             self.folder.close()

@@ -1,6 +1,7 @@
 """Why a download failed: the classes, what is tried again, and the exit code of each.
 
 DownloadFailed
+├── Unsupported   19  a scheme that nothing here can fetch, or whose package is not installed
 ├── Gone          20  404, 410: the server has no such thing
 ├── Refused       21  401, 403, 407 and the other 4xx: the server has it, and does not give it
 ├── NoSuchHost    22  the name was not resolved
@@ -36,6 +37,7 @@ __all__ = [
     "TimedOut",
     "Unreachable",
     "Unsafe",
+    "Unsupported",
 ]
 
 
@@ -47,12 +49,14 @@ class DownloadFailed(Exception):
         status: The HTTP status, if the server had given one.
         again: Whether another try may go better.
         retry_after_s: Seconds that the server asked to be left alone; ``None``: it did not say.
+        progressed: Whether this try has brought more of the file than there was; `whichpool.Retry` looks at it.
         code: The exit code of ``whichpool get``.
         kind: The name of the class, in lower case; what receipts have.
     """
 
     code = 1
     usually_again = False
+    progressed = False
 
     def __init__(
         self,
@@ -77,6 +81,12 @@ class DownloadFailed(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Through `__dict__`, so that what is keyword-only arrives too.
         return type(self), (str(self),), self.__dict__
+
+
+class Unsupported(DownloadFailed):
+    """A scheme that nothing here can fetch (``gopher://``), or one whose package is not installed (``s3://``)."""
+
+    code = 19
 
 
 class Gone(DownloadFailed):

@@ -21,18 +21,20 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from whichpool.downloads.answer import Answer, http_date
+from whichpool.downloads.at_once import TELL_DIGESTS, fetch_at_once, time_of
 from whichpool.downloads.context import Stopped
 from whichpool.downloads.digests import Hasher, differing, promised
 from whichpool.downloads.disk import is_full
-from whichpool.downloads.failures import Broken, Corrupt, DiskFailed, DownloadFailed
+from whichpool.downloads.failures import Broken, Changed, Corrupt, DiskFailed, DownloadFailed
 from whichpool.downloads.folder import Place
 from whichpool.downloads.hashing import Hashing
+from whichpool.downloads.held import Held, nothing_of
 from whichpool.downloads.jobs import Job, host_of
 from whichpool.downloads.journal import Identity
 from whichpool.downloads.names import name_from_disposition
 from whichpool.downloads.part import Part
 from whichpool.downloads.records import Receipt
-from whichpool.downloads.secrets import without_credentials
+from whichpool.downloads.secrets import without_credentials, without_signature
 from whichpool.downloads.transfer import CHUNK_BYTES, Transfer, bring_small, fits
 
 if TYPE_CHECKING:
@@ -44,9 +46,6 @@ __all__ = ["Fetcher"]
 
 APART_BYTES = 8_000_000
 """From this size on, a file is hashed on another thread than the one that receives it."""
-_TELL = ("repr-digest", "content-digest", "digest", "content-md5")
-LATEST_S = 2.0**33
-"""Seconds since 1970. No file is given a later time: some file systems cannot have one."""
 
 
 class Fetcher:
@@ -76,9 +75,10 @@ class Fetcher:
             if is_full(failure):
                 context.full = failure
             failure.url = without_credentials(failure.url or job.url)
+            failure.progressed = job.progressed and not isinstance(failure, (Changed, Corrupt))
             if isinstance(failure, DiskFailed) or not job.failed(failure):
                 return job.number, job.failure(failure)
-            if job.attempts <= context.settings.retries:
+            if job.in_vain <= context.settings.retries:
                 context.tell(
                     "again",
                     url=without_credentials(job.request.url),
@@ -99,11 +99,21 @@ class Fetcher:
                 kept = self._keep(job, place, there)
                 if kept is not None:
                     return kept
-            part = Part(place, self._context.later)
+            fresh = there is None and job.attempts == 1 and nothing_of(place)
+            answer = fetch_at_once(self._context, job, place) if fresh else None
+            if isinstance(answer, Receipt):
+                return answer
+            file = _File(self._context, job, place, there, fresh)
             try:
-                return _File(self._context, job, place, part, there).fetch()
+                return file.fetch(answer)
+            except DownloadFailed:
+                part = file.part
+                if part.identity is not None:
+                    further = job.came(part.identity.version, max(part.there.size, part.front))
+                    job.progressed = further and file.went_on
+                raise
             finally:
-                part.close()
+                file.part.close()
         finally:
             place.close()
 
@@ -133,29 +143,30 @@ class _File:
     """One try of one file that is not there, or is to be replaced."""
 
     def __init__(
-        self, context: Context, job: Job, place: Place, part: Part, there: stat_result | None
+        self, context: Context, job: Job, place: Place, there: stat_result | None, fresh: bool
     ) -> None:
         self.context = context
         self.job = job
         self.request = job.request
         self.place = place
-        self.part = part
+        self.part: Part | Held = (Held if fresh else Part)(place, context.later)
         self.there = there
+        self.went_on = False  # where an earlier try has ended
 
-    def fetch(self) -> Receipt:
-        """All of it: from asking to its name."""
-        known = self._known()
+    def fetch(self, answer: Answer | None) -> Receipt:
+        """All of it: from asking to its name. ``answer``: to a request for all of it, if that was sent already."""
+        known = self._known() if isinstance(self.part, Part) else None
         gaps: list[tuple[int, int | None]] = []
-        answer: Answer | None = None
         if known is not None:
             gaps = [*self.part.there.missing(known.total)]
             if gaps:
                 answer = self._go_on(known, gaps[0])
                 if answer is None:
                     known = None
-            self.job.resumed = self.job.resumed or known is not None
+            self.went_on = known is not None
+            self.job.resumed = self.job.resumed or self.went_on
         if known is None:
-            answer = self._ask_for_all()
+            answer = self._ask_for_all(answer)
             kept = self._kept(answer)
             if kept is not None:
                 answer.close()
@@ -174,8 +185,10 @@ class _File:
         request = self.request
         # With a digest of the content, it does not matter where it came from. Without, it matters even among mirrors:
         # a tag is comparable with those of the same URL only, and two servers may have the same one for two contents.
+        part = self.part
+        assert isinstance(part, Part)
         ours = None if request.digests else lambda source: source == _source(self.job.url)
-        known = self.part.look(ours)
+        known = part.look(ours)
         return None if known is None or differing(request.digests, known.digests) else known
 
     def _go_on(self, known: Identity, gap: tuple[int, int | None]) -> Answer | None:
@@ -195,11 +208,12 @@ class _File:
         answer.close()
         return None
 
-    def _ask_for_all(self) -> Answer:
+    def _ask_for_all(self, answer: Answer | None) -> Answer:
         since = None
         if self.context.settings.newer and self.there is not None and self.job.final is None:
             since = formatdate(int(self.there.st_mtime), usegmt=True)
-        answer = self.context.transport.open(self.job.url, self.request.headers, if_modified_since=since)
+        if answer is None:
+            answer = self.context.transport.open(self.job.url, self.request.headers, if_modified_since=since)
         if answer.status == 200 or (answer.status == 304 and since is not None):
             return answer
         answer.close()
@@ -276,23 +290,32 @@ class _File:
 
     def _begin(self, answer: Answer) -> list[tuple[int, int | None]]:
         """From nothing. What is missing, which is all."""
-        identity = None
-        validator, total = answer.validator, answer.total
-        if validator is not None and total is not None and not answer.coded:
-            identity = Identity(
-                _source(self.job.url),
-                total,
-                validator,
-                answer.etag,
-                answer.last_modified,
-                without_credentials(answer.url),
-                self.job.final,
-                _promised(answer),
-            )
-        self.part.begin(identity)
+        part, total = self.part, answer.total
+        if isinstance(part, Held):
+            if total is not None and total <= CHUNK_BYTES:
+                part.begin(self._identity(answer), total)
+                return [(0, total)]
+            part = self.part = Part(self.place, self.context.later)
+        part.begin(self._identity(answer))
         if total == 0:
             return []
         return [(0, total)]
+
+    def _identity(self, answer: Answer) -> Identity | None:
+        """What makes another answer one of the same thing; ``None``: nothing does."""
+        validator, total = answer.validator, answer.total
+        if validator is None or total is None or answer.coded:
+            return None
+        return Identity(
+            _source(self.job.url),
+            total,
+            validator,
+            answer.etag,
+            answer.last_modified,
+            without_credentials(answer.url),
+            self.job.final,
+            _promised(answer),
+        )
 
     def _receive(self, answer: Answer | None, gaps: list[tuple[int, int | None]]) -> Receipt:
         context, job, part = self.context, self.job, self.part
@@ -316,6 +339,7 @@ class _File:
             if answer is not None and answer.status == 200 and total is not None and total <= CHUNK_BYTES:
                 size = bring_small(context, job, part, hashing, entry, answer, total)
             elif answer is not None:
+                assert isinstance(part, Part)
                 noted = reservation if apart else None  # what is small is there in a moment
                 transfer = Transfer(context, job, part, gaps, hashing, entry, noted)
                 try:
@@ -394,8 +418,7 @@ class _File:
 
     def _name(self, size: int, modified: str | None) -> str:
         """Give it its name, which is returned."""
-        mtime = http_date(modified)
-        mtime_s = int(mtime) if mtime is not None and 0 <= mtime < LATEST_S else None
+        mtime_s = time_of(modified)
         final = self.job.final
         if final is None:
             self.part.finish(self.place, size, mtime_s=mtime_s, replace=self.there is not None)
@@ -411,12 +434,16 @@ class _File:
 def _promised(answer: Answer) -> Mapping[str, str]:
     """The digests of the whole that it tells. Few answers tell any, and thousands of small files should not pay."""
     headers = answer.headers
-    return promised(headers, whole=answer.status == 200) if any(map(headers.__contains__, _TELL)) else {}
+    return (
+        promised(headers, whole=answer.status == 200) if any(map(headers.__contains__, TELL_DIGESTS)) else {}
+    )
 
 
 def _source(url: str) -> str:
-    """The URL in a form that can be compared and shows nothing."""
-    return blake2b(without_credentials(url).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    """The URL in a form that can be compared and shows nothing; the same however it was signed."""
+    return blake2b(
+        without_signature(without_credentials(url)).encode("utf-8", "surrogateescape"), digest_size=16
+    ).hexdigest()
 
 
 def _same(answer: Answer, there: stat_result) -> bool:

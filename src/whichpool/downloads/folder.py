@@ -6,6 +6,7 @@ Every name is opened relative to a descriptor, one part after the other, so what
 from __future__ import annotations
 
 import os
+import re
 import threading
 from stat import S_ISREG
 
@@ -15,6 +16,8 @@ from whichpool.downloads.failures import DiskFailed, Unsafe
 __all__ = ["Folder", "Place"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# A name that is none of what is looked for below.
+_ONE_PART = re.compile(r"[^/.\0][^/\0]*")
 _INSIDE = _FOLDER | os.O_NOFOLLOW
 
 
@@ -64,6 +67,20 @@ class Place:
         except OSError as error:
             raise disk_failed(error, self.path) from error
 
+    @property
+    def begun(self) -> frozenset[str] | None:
+        """As `Folder.begun`; ``None``: it is in another folder, of which nobody has a list."""
+        return self._folder.begun if self.fd == self._folder.fd else None
+
+    @property
+    def nameless(self) -> bool:
+        """Whether a file without a name can be made there, and given one, as far as is known."""
+        return self._folder.nameless
+
+    @nameless.setter
+    def nameless(self, can: bool) -> None:
+        self._folder.nameless = can
+
     def sync(self) -> None:
         """Bring the names in its folder to the disk."""
         self._folder.sync(self.fd)
@@ -81,10 +98,12 @@ class Folder:
     Attributes:
         fd: A descriptor of it.
         path: As it was given.
+        nameless: Whether files can be made in it that have no name yet; what is tried shows where they cannot.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.nameless = hasattr(os, "O_TMPFILE")
         try:
             os.makedirs(path, exist_ok=True)
             self.fd = os.open(path, _FOLDER)
@@ -93,6 +112,22 @@ class Folder:
         except OSError as error:
             raise disk_failed(error, path) from error
         self._together = _Together()
+        self._begun: frozenset[str] | None = None
+        self._listing = threading.Lock()
+
+    @property
+    def begun(self) -> frozenset[str]:
+        """Which parts and journals were in it when that was asked first, by whom ever: one listing, in place of two
+        looks for each file."""
+        found = self._begun
+        if found is None:
+            ends = (".part", ".part.journal")
+            with self._listing:  # two at a time would each get a part of it: the descriptor has one place
+                found = self._begun
+                if found is None:
+                    names = os.listdir(self.fd)
+                    found = self._begun = frozenset([name for name in names if name.endswith(ends)])
+        return found
 
     def place(self, path: str) -> Place:
         """Where the file of that name goes; the folders on the way are made.
@@ -101,6 +136,8 @@ class Folder:
             Unsafe: It leads out of the folder.
             DiskFailed: One of those is a file or a symbolic link, or cannot be made.
         """
+        if _ONE_PART.fullmatch(path):
+            return Place(self, self.fd, path, path)
         *folders, name = path.split("/")
         if any(part in ("", ".", "..") or "\0" in part for part in (*folders, name)):
             raise Unsafe(f"{path!r} is no name inside a folder")

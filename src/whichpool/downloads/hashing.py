@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from whichpool.downloads.digests import Hasher
+from whichpool.downloads.held import Held
 from whichpool.downloads.part import Part
 
 __all__ = ["Hashing"]
@@ -31,7 +32,7 @@ class Hashing:
     """
 
     def __init__(
-        self, part: Part, names: Iterable[str], later: Callable[[Callable[[], None]], object] | None
+        self, part: Part | Held, names: Iterable[str], later: Callable[[Callable[[], None]], object] | None
     ) -> None:
         self._part = part
         names = tuple(names)

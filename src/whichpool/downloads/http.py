@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 import threading
-import urllib.request
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Never
+from collections.abc import Mapping
+from typing import Any, Never
 from urllib.parse import urljoin
 
 import urllib3
-from urllib3.util import parse_url
 
 from whichpool import __version__
 from whichpool.downloads.answer import Answer, Body, content_range, retry_after
-from whichpool.downloads.connect import MOST_HOSTS, Stale, Ways, manager
+from whichpool.downloads.connect import MOST_HOSTS, Stale, Taken, Ways, manager
 from whichpool.downloads.failures import (
     BadRedirect,
     Broken,
@@ -24,10 +21,10 @@ from whichpool.downloads.failures import (
     Gone,
     Refused,
     TimedOut,
-    Unreachable,
-    Unsafe,
 )
+from whichpool.downloads.proxies import Proxies, proxy_parts
 from whichpool.downloads.records import Settings
+from whichpool.downloads.request import Target, first_line, header_lines, plain_target, target_of
 from whichpool.downloads.resolve import Resolver
 from whichpool.downloads.secrets import Cookies, Secrets, basic, checked_headers, harmless, split_credentials
 from whichpool.downloads.wire import Chunked, Counted, Empty, Reply, UntilClosed
@@ -62,64 +59,6 @@ OURS = frozenset(
 """Headers that are not the user's to set: they would change what an answer means."""
 
 
-class Target(NamedTuple):
-    """A URL, taken apart."""
-
-    url: str
-    """Without user name, password and fragment; normal."""
-    scheme: str
-    host: str
-    port: int
-    path: str
-    """With the query."""
-    user: tuple[str, str] | None
-
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """Who is asked: what is meant for one origin is not told to another."""
-        return self.scheme, self.host, self.port
-
-
-_PLAIN = re.compile(
-    r"(https?)://([a-z][a-z0-9.-]*[a-z0-9]|[1-9][0-9.]*)(?::([1-9][0-9]{0,3}|[1-5][0-9]{4}))?((?:/[A-Za-z0-9_~=,+-][A-Za-z0-9_.~=,+-]*)+)"
-)
-"""What is normal as it is: lower case, nothing encoded, no dot at a beginning, no query."""
-
-
-def target_of(url: str) -> Target:
-    """Take a URL apart.
-
-    Raises:
-        ValueError: It is none for HTTP; without the URL in its text.
-    """
-    plain = _PLAIN.fullmatch(url)
-    if plain is not None:
-        scheme, host, number, path = plain.groups()
-        return Target(
-            url, scheme, host, int(number) if number else 443 if scheme == "https" else 80, path, None
-        )
-    bare, user = split_credentials(url.strip())
-    try:
-        if not bare.isascii():
-            scheme, _, after = bare.partition("://")
-            end = min((i for i in map(after.find, "/?#") if i >= 0), default=len(after))
-            bare = f"{scheme}://{after[:end].encode('idna').decode('ascii')}{after[end:]}"
-        parts = parse_url(bare)
-    except (UnicodeError, urllib3.exceptions.HTTPError):
-        raise ValueError("this is no URL") from None
-    if parts.scheme not in ("http", "https") or not parts.host or parts.auth:
-        raise ValueError("this is no http or https URL")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return Target(
-        f"{parts.scheme}://{parts.netloc}{parts.request_uri}",
-        parts.scheme,
-        parts.host,
-        port,
-        parts.request_uri,
-        user,
-    )
-
-
 def _same(target: Target, went: Target) -> bool:
     """Whether what is meant for the one may be told to the other: its origin, or its step from http to https."""
     upgraded = ("https", target.host, 443)
@@ -141,16 +80,11 @@ class Http:
         self._pools: dict[tuple[str | None, bool | None, str, str, int], Any] = {}
         self._managers: dict[tuple[str | None, bool | None], urllib3.PoolManager] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._usual: dict[
+            tuple[str, str, int], bytes
+        ] = {}  # the headers of requests that ask for nothing special
         self._closed = False
-        if settings.proxy is None:
-            self._proxies: dict[str, str] = urllib.request.getproxies()
-        else:
-            self._proxies = {}
-            _proxy_parts(settings.proxy)
-            if not settings.private:
-                raise ValueError(
-                    "private=False cannot be kept through a proxy: it is the proxy that looks names up"
-                )
+        self._proxies = Proxies(settings)
         if settings.ca_bundle is not None or settings.client_cert is not None:
             self._context(True)  # so that a file that is not there is told at once
 
@@ -179,8 +113,9 @@ class Http:
         asked: Mapping[str, str],
         method: str,
         wait_s: float | None,
+        taken: Taken | None = None,
     ) -> Answer:
-        """Ask, and follow where it leads. ``asked``: Range and conditions.
+        """Ask, and follow where it leads. ``asked``: Range and conditions; ``taken``: what `ask_plainly` brought.
 
         Raises:
             DownloadFailed: Of some class.
@@ -188,7 +123,7 @@ class Http:
         shown = split_credentials(url)[0]
         try:
             target = target_of(url)
-            given = {**self._headers, **checked_headers(headers)}
+            given = {**self._headers, **checked_headers(headers)} if headers else self._headers
         except ValueError as error:
             raise DownloadFailed(str(error), shown, again=False) from None
         user = target.user
@@ -201,8 +136,16 @@ class Http:
                 if (target.url, cookie) in seen:
                     raise BadRedirect("it is redirected in a circle")
                 seen.add((target.url, cookie))
-                sent = self._sent(target, given, asked, user, cookie, redirected)
-                reply, body = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
+                if headers or asked or user or cookie or redirected:
+                    sent: Mapping[str, str] | None = self._sent(
+                        target, given, asked, user, cookie, redirected
+                    )
+                else:
+                    sent = None
+                if taken is None:
+                    taken = self._exchange(method, target, sent, wait_s, with_cert=not redirected)
+                reply, body = taken.reply, _body(taken)
+                taken = None
                 told = reply.told
                 if "set-cookie" in told:
                     try:
@@ -228,6 +171,27 @@ class Http:
         except DownloadFailed as failure:
             failure.url = failure.url or shown
             raise
+
+    def ask_plainly(self, url: str) -> Taken | None:
+        """Send what every request to a host has and nothing else, on a connection that waits for one.
+
+        The head of the answer, whatever it is; ``None``: not this URL, or no such connection, and nothing was sent
+        that was answered. What it says, and where it leads, is for `open` to find out.
+        """
+        target = plain_target(url)
+        if target is None or self._proxies.any or self._cookies.any:
+            return None
+        usual = self._usual.get(target.origin)
+        with_cert = True if target.scheme == "https" else None
+        pool = None if self._closed else self._pools.get((None, with_cert, *target.origin))
+        if usual is None or pool is None:
+            return None
+        try:
+            taken: Taken | None = pool.ask_kept(first_line("GET", target.path) + usual, "GET")
+        except DownloadFailed as failure:
+            failure.url = failure.url or target.url
+            raise
+        return taken
 
     def _sent(
         self,
@@ -269,7 +233,9 @@ class Http:
         except ValueError:
             raise BadRedirect("it is redirected to what is no http or https URL") from None
         if target.scheme == "https" and went.scheme == "http" and not self._settings.downgrade:
-            raise BadRedirect("it is redirected from https to http (allowed with downgrade=True)")
+            raise BadRedirect(
+                "it is redirected from https to http (allowed with downgrade=True, --allow-downgrade)"
+            )
         return went
 
     def _answer(self, url: str, status: int, told: Mapping[str, str], body: Body) -> Answer:
@@ -299,20 +265,34 @@ class Http:
     # --- one request --------------------------------------------------------------------------------------------
 
     def _exchange(
-        self, method: str, target: Target, sent: Mapping[str, str], wait_s: float | None, *, with_cert: bool
-    ) -> tuple[Reply, Body]:
-        proxy = self._proxy_for(target)
+        self,
+        method: str,
+        target: Target,
+        sent: Mapping[str, str] | None,
+        wait_s: float | None,
+        *,
+        with_cert: bool,
+    ) -> Taken:
+        """``sent``: the headers; ``None``: those of every request to that origin."""
+        proxy = self._proxies.way_to(target.scheme, target.host, target.port)
         encrypted = target.scheme == "https" or (proxy or "").startswith("https:")
         way = (proxy, with_cert if encrypted else None, *target.origin)
         forwarded = proxy is not None and target.scheme == "http"
         wait_s = self._settings.connect_s if wait_s is None else wait_s
         for _ in range(STALE_TRIES):
             pool = self._pool(way)
-            extra = pool.proxy_headers if forwarded else {}
-            head = _request(method, target, {**sent, **extra}, forwarded)
+            if sent is not None or proxy is not None:
+                if sent is None:
+                    sent = self._sent(target, self._headers, {}, None, None, False)
+                extra = pool.proxy_headers if forwarded else {}
+                head = first_line(method, target.url if forwarded else target.path) + header_lines(
+                    target, {**sent, **extra}
+                )
+            else:
+                head = first_line(method, target.path) + self._usual_lines(target)
             try:
-                taken = pool.ask(head, method, wait_s, tunnel=proxy is not None and not forwarded)
-                break
+                taken: Taken = pool.ask(head, method, wait_s, tunnel=proxy is not None and not forwarded)
+                return taken
             except Stale:
                 continue
             except urllib3.exceptions.EmptyPoolError:
@@ -320,13 +300,16 @@ class Http:
             except urllib3.exceptions.ClosedPoolError:
                 # Connections to very many hosts are open: this one's were the longest unused.
                 self._pools.pop(way, None)
-        else:
-            raise Broken("the server closes each connection before it answers")
-        try:
-            return taken.reply, _body(taken.reply, taken.done)
-        except BaseException:
-            taken.done(False)
-            raise
+        raise Broken("the server closes each connection before it answers")
+
+    def _usual_lines(self, target: Target) -> bytes:
+        found = self._usual.get(target.origin)
+        if found is None:
+            found = header_lines(target, self._sent(target, self._headers, {}, None, None, False))
+            if len(self._usual) >= MOST_HOSTS:
+                self._usual.clear()
+            self._usual[target.origin] = found
+        return found
 
     def _pool(self, way: tuple[str | None, bool | None, str, str, int]) -> Any:
         """The connections to a host; what urllib3 asks of a URL to find them is asked once."""
@@ -339,24 +322,6 @@ class Http:
             self._pools[way] = found
         return found
 
-    def _proxy_for(self, target: Target) -> str | None:
-        if self._settings.proxy is not None:
-            return self._settings.proxy
-        proxy = self._proxies.get(target.scheme) or self._proxies.get("all")
-        if not proxy or urllib.request.proxy_bypass(f"{target.host}:{target.port}"):
-            return None
-        if "://" not in proxy:
-            proxy = "http://" + proxy
-        try:
-            _proxy_parts(proxy)
-        except ValueError as error:
-            raise Unreachable(f"{error} (from the environment)", again=False) from None
-        if not self._settings.private:
-            raise Unsafe(
-                "private=False cannot be kept through the environment's proxy: it is the proxy that looks names up"
-            )
-        return proxy
-
     def _manager(self, proxy: str | None, with_cert: bool | None) -> urllib3.PoolManager:
         """``with_cert=None``: without TLS. Loading who is trusted takes 20 ms and more; plain HTTP need not pay it."""
         if with_cert is False and self._settings.client_cert is None:
@@ -366,7 +331,7 @@ class Http:
                 raise Broken("it is closed", again=False)
             found = self._managers.get((proxy, with_cert))
             if found is None:
-                bare, auth = _proxy_parts(proxy) if proxy is not None else (None, None)
+                bare, auth = proxy_parts(proxy) if proxy is not None else (None, None)
                 found = manager(
                     self._ways, None if with_cert is None else self._context(with_cert), bare, auth
                 )
@@ -396,57 +361,23 @@ class Http:
         return found
 
 
-_UNSENT = re.compile(r"[^\x21-\x7e]")
-
-
-def _request(method: str, target: Target, sent: Mapping[str, str], forwarded: bool) -> bytes:
-    """The request as it goes over the line.
-
-    Raises:
-        Broken: Something in it would be a request of its own.
-    """
-    path = target.url if forwarded else target.path
-    lines = [f"{method} {path} HTTP/1.1"]
-    if not any(name.lower() == "host" for name in sent):
-        host = target.host.rstrip(".")
-        if "%" in host:
-            host = host.partition("%")[0] + "]"  # the interface of this machine is not the server's business
-        usual = 443 if target.scheme == "https" else 80
-        lines.append(f"Host: {host}" if target.port == usual else f"Host: {host}:{target.port}")
-    lines += [f"{name}: {value}" for name, value in sent.items()]
-    text = "\r\n".join(lines)
-    breaks = len(lines) - 1
-    if _UNSENT.search(path) or text.count("\r") != breaks or text.count("\n") != breaks or "\0" in text:
-        raise Broken("the request cannot be sent: there is a line break in it", again=False)
-    try:
-        return f"{text}\r\n\r\n".encode("latin-1")
-    except UnicodeEncodeError:
-        raise Broken(
-            "the request cannot be sent: it has letters that no header can have", again=False
-        ) from None
-
-
 def _no_password() -> str:
     raise ValueError("its key is encrypted; whichpool asks for no password")
 
 
-def _proxy_parts(proxy: str) -> tuple[str, str | None]:
-    """A proxy's URL without credentials, and its ``Proxy-Authorization``."""
-    bare, user = split_credentials(proxy if "://" in proxy else "http://" + proxy)
-    scheme = bare.partition("://")[0].lower()
-    if scheme not in ("http", "https"):
-        raise ValueError(f"a {scheme} proxy cannot be used, only http and https ones")
-    return bare, basic(*user) if user else None
-
-
-def _body(reply: Reply, done: Callable[[bool], None]) -> Body:
-    if reply.empty:
-        return Empty(done)
-    if reply.chunked:
-        return Chunked(reply.wire, done, _span(reply))
-    if reply.length is None:
-        return UntilClosed(reply.wire, done, _span(reply))
-    return Counted(reply.wire, done, reply.length)
+def _body(taken: Taken) -> Body:
+    reply, done = taken.reply, taken.done
+    try:
+        if reply.empty:
+            return Empty(done)
+        if reply.chunked:
+            return Chunked(reply.wire, done, _span(reply))
+        if reply.length is None:
+            return UntilClosed(reply.wire, done, _span(reply))
+        return Counted(reply.wire, done, reply.length)
+    except BaseException:
+        done(False)
+        raise
 
 
 def _span(reply: Reply) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from time import gmtime, monotonic, strftime, time
 from urllib.parse import urlsplit
 
@@ -11,6 +12,11 @@ from whichpool.downloads.records import Receipt, Request
 from whichpool.downloads.secrets import without_credentials
 
 __all__ = ["Job", "host_of"]
+
+
+FURTHER_BYTES = 30_000
+"""So many more must be there for a try to have come further: a server that gives a byte for each request would not come
+to an end, and one that breaks off after less is not worth the asking. A guess."""
 
 
 class Job:
@@ -25,6 +31,7 @@ class Job:
     Attributes:
         urls: The URLs that may still be tried; the first is the next one's.
         final: The name that the server made us take in its place; ``None``: it did not.
+        in_vain: Tries that failed since the last one that came further.
     """
 
     __slots__ = (
@@ -32,8 +39,11 @@ class Job:
         "began",
         "fetched",
         "final",
+        "in_vain",
         "name",
         "number",
+        "progressed",
+        "reached",
         "request",
         "resumed",
         "segments",
@@ -50,6 +60,9 @@ class Job:
         self.urls = list(request.urls)
         self.final: str | None = None
         self.attempts = 0
+        self.in_vain = 0
+        self.progressed = False  # this try
+        self.reached: tuple[str, int] | None = None
         self.fetched = 0
         self.segments = 1
         self.resumed = False
@@ -66,9 +79,28 @@ class Job:
         if not self.attempts:
             self.started, self.began = time(), monotonic()
         self.attempts += 1
+        self.progressed = False
+
+    def came(self, version: str, size: int) -> bool:
+        """The try has left so many bytes that can be gone on with; whether that is further than before.
+
+        Args:
+            version: Of what. What is there of another one is no step on the way: a thing that changes all the time
+                would never come to an end.
+            size: Bytes.
+        """
+        before = self.reached
+        if before is None or before[0] != version:
+            self.reached = version, size
+            return False
+        if size < before[1] + FURTHER_BYTES:
+            return False
+        self.reached = version, size
+        return True
 
     def failed(self, failure: DownloadFailed) -> bool:
         """The try failed; whether another one may go better. The next one is of the next mirror."""
+        self.in_vain = 1 if failure.progressed else self.in_vain + 1
         first = self.urls.pop(0)
         if failure.again:
             self.urls.append(first)
@@ -99,18 +131,32 @@ class Job:
         )
 
 
+@lru_cache(maxsize=64)  # many files begin in one second
+def _second(whole: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(whole))
+
+
 def _utc(seconds: float) -> str:
     whole, part = divmod(int(seconds * 1000), 1000)
-    return f"{strftime('%Y-%m-%dT%H:%M:%S', gmtime(whole))}.{part:03d}Z"
+    return f"{_second(whole)}.{part:03d}Z"
 
 
-_PLAIN = re.compile(r"https?://([a-z0-9.:-]+)(?:/|$)")
+_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9])(?:/|$)")
+_USUAL = {"http": ":80", "https": ":443", "ftp": ":21"}
 
 
 def host_of(url: str) -> str:
-    """The host and its port: what limits are for."""
+    """The host and, where it is not the usual one, its port: what limits are for. However it is written.
+
+    >>> host_of("http://a.example/x") == host_of("HTTP://joe@A.example.:80/y")
+    True
+    """
     plain = _PLAIN.match(url)
     if plain is not None:
         return plain[1]
     parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2].lower() or parts.scheme
+    where = parts.netloc.rpartition("@")[2].lower().removesuffix(_USUAL.get(parts.scheme, ":"))
+    host, colon, port = where.rpartition(":")
+    if colon and port.isdecimal():
+        return f"{host.rstrip('.')}:{port}"
+    return where.rstrip(".") or parts.scheme

@@ -44,6 +44,11 @@ class Identity:
     digests: Mapping[str, str] = field(default_factory=dict)
     """Of the whole, as the server promised them."""
 
+    @property
+    def version(self) -> str:
+        """The same for all answers that are parts of it."""
+        return f"{self.total} {self.validator}"
+
 
 class Journal:
     """The records of one part. Whoever holds the lock on the part is the only one to use it.

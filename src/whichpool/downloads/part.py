@@ -27,7 +27,7 @@ from whichpool.downloads.journal import SUFFIX as JOURNAL
 from whichpool.downloads.journal import Identity, Journal
 from whichpool.downloads.ranges import Ranges
 
-__all__ = ["SUFFIX", "Part"]
+__all__ = ["GROUP_S", "NO_LINKS", "SUFFIX", "Part"]
 
 SUFFIX = ".part"
 
@@ -40,7 +40,7 @@ GROUP_S = 1.0
 # accident.
 TRIES = 10
 # `os.link` is refused by file systems that have no links.
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -335,7 +335,7 @@ class Part:
                 os.unlink(self._name, dir_fd=source)
                 return
             except OSError as error:
-                if error.errno not in _NO_LINKS:
+                if error.errno not in NO_LINKS:
                     raise
             if place.stat() is not None:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

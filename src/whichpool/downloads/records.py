@@ -48,7 +48,8 @@ class Settings:
     rate: float | None = None
     """Bytes a second for all together; ``None``: no limit."""
     retries: int = 5
-    """Further tries of a file after the first that failed; with mirrors, each try is the next mirror's."""
+    """Further tries of a file that failed, after the first, or after the last one that brought 30 kB more of it; with
+    mirrors, each try is the next mirror's."""
     connect_s: float = 15.0
     """A connection must be there after so long, its TLS included."""
     first_byte_s: float = 60.0

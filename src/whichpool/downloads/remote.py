@@ -11,9 +11,16 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from whichpool import MissingExtra
 from whichpool.downloads.answer import Answer, Nothing, Stored, answer_for, http_date
-from whichpool.downloads.failures import Broken, Changed, DownloadFailed, Gone, Refused, TimedOut
+from whichpool.downloads.failures import (
+    Broken,
+    Changed,
+    DownloadFailed,
+    Gone,
+    Refused,
+    TimedOut,
+    Unsupported,
+)
 from whichpool.downloads.secrets import split_credentials
 
 __all__ = ["open_remote"]
@@ -23,26 +30,35 @@ T = TypeVar("T")
 MODIFIED = ("mtime", "LastModified", "last_modified", "updated", "modified", "timeModified")
 """What file systems call the time of the last change."""
 
+_DISTRIBUTIONS = {"smbclient": "smbprotocol"}
+"""Modules whose distributions are named otherwise."""
+
 
 def open_remote(url: str, scheme: str, asked: Mapping[str, str], method: str) -> Answer:
     """Open what a file system of fsspec has, or a range of it.
 
     Raises:
-        MissingExtra: fsspec, or what it needs for this scheme, is not installed.
-        DownloadFailed: Of some class.
+        Unsupported: There is nothing for this scheme: fsspec, or what that needs for it, is not installed, or fsspec
+            does not know it.
+        DownloadFailed: Of some other class.
     """
     shown, user = split_credentials(url)
     guard = _Guard(shown, user)
     try:
         import fsspec
     except ImportError:
-        raise MissingExtra(
-            f"{scheme}:// is fetched through fsspec: pip install 'whichpool[fsspec]'"
+        raise Unsupported(
+            f"{scheme}:// is fetched through fsspec, if that knows it: pip install 'whichpool[fsspec]'", shown
         ) from None
     try:
-        fs, path = guard(fsspec.core.url_to_fs, url)
+        fsspec.get_filesystem_class(scheme)
+        fs, path = guard(
+            fsspec.core.url_to_fs, url
+        )  # of a chain (``zip://...::s3://...``), all of its schemes
+    except ValueError:
+        raise Unsupported(f"nothing here can fetch {scheme}://, nor does fsspec know it", shown) from None
     except ImportError as error:
-        raise MissingExtra(f"fsspec needs another package for {scheme}://: {error}") from None
+        raise Unsupported(f"{scheme}:// needs another package: {_package(error)}", shown) from None
     info = guard(fs.info, path)
     if info.get("type") == "directory":
         raise Refused("it is a folder", shown)
@@ -71,6 +87,13 @@ def open_remote(url: str, scheme: str, asked: Mapping[str, str], method: str) ->
     finally:
         if file is not None:
             file.close()
+
+
+def _package(error: ImportError) -> str:
+    """The pip line for what fsspec has missed; where it is not known, what fsspec says."""
+    missed = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+    name = (missed.name or "").partition(".")[0]
+    return f"pip install {_DISTRIBUTIONS.get(name, name)}" if name else str(error)[:300]
 
 
 class _RemoteBody:

@@ -24,6 +24,7 @@ __all__ = [
     "harmless",
     "split_credentials",
     "without_credentials",
+    "without_signature",
 ]
 
 HARMLESS = frozenset(
@@ -52,6 +53,24 @@ MOST_COOKIES = 3_000
 LOOK_EVERY = 500
 """Set-Cookie headers between two counts of the jar, since counting it walks through all of it."""
 
+SIGNED = (
+    # Amazon S3 and what speaks its protocol, version 4 and 2
+    (
+        "x-amz-signature",
+        r"x-amz-(?:algorithm|credential|date|expires|security-token|signature|signedheaders)",
+    ),
+    ("awsaccesskeyid", r"awsaccesskeyid|expires|signature|x-amz-security-token"),
+    # Google Cloud Storage, version 4 and 2
+    ("x-goog-signature", r"x-goog-(?:algorithm|credential|date|expires|signature|signedheaders)"),
+    ("googleaccessid", r"googleaccessid|expires|signature"),
+    # Amazon CloudFront
+    ("key-pair-id", r"key-pair-id|expires|signature|policy"),
+    # Azure's shared access signatures
+    ("sig", r"sig|se|st|sp|sv|sr|si|sip|spr|ske|skoid|sks|skt|sktid|skv|srt|ss"),
+)
+"""Who signs URLs: the parameter that shows it, and those that are others for the same thing tomorrow."""
+_SIGNED = tuple((name, re.compile(rf"(?:{names})=", re.IGNORECASE)) for name, names in SIGNED)
+
 _AUTHORITY = re.compile(r"(?s)^(\s*[a-zA-Z][a-zA-Z0-9+.-]*:)?([/\\]{2,})([^/\\?#]*@)")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -69,6 +88,24 @@ def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
 def without_credentials(url: str) -> str:
     """A URL as it may be shown: no user name, no password. Takes any text."""
     return split_credentials(url)[0]
+
+
+def without_signature(url: str) -> str:
+    """A URL without what signs it and says until when: what is left names the thing.
+
+    >>> without_signature("https://a.example/x?part=2&X-Amz-Date=20261125T0000Z&X-Amz-Signature=9f86")
+    'https://a.example/x?part=2'
+    """
+    path, question, query = url.partition("?")
+    if not question:
+        return url
+    parts = query.split("&")
+    names = {part.partition("=")[0].lower() for part in parts}
+    for name, volatile in _SIGNED:
+        if name in names:
+            rest = "&".join(part for part in parts if not volatile.match(part))
+            return f"{path}?{rest}" if rest else path
+    return url
 
 
 def basic(user: str, password: str) -> str:
@@ -164,7 +201,7 @@ class Cookies:
         self._lock = threading.Lock()
         self._taken = 0
         self._full = False
-        self._any = False
+        self.any = False
         if path is not None:
             try:
                 self._jar.load(str(path), ignore_discard=True, ignore_expires=True)
@@ -177,14 +214,14 @@ class Cookies:
                 ):  # how curl and browsers' extensions write "until the end of the session"
                     cookie.expires, cookie.discard = None, True
             self._jar.clear_expired_cookies()
-            self._any = True
+            self.any = True
 
     def __repr__(self) -> str:
         return "<Cookies>"
 
     def header(self, url: str) -> str | None:
         """The ``Cookie`` header for a URL."""
-        if not self._any:
+        if not self.any:
             return None
         request = urllib.request.Request(url)
         self._jar.add_cookie_header(request)
@@ -200,7 +237,7 @@ class Cookies:
                 self._full = len(self._jar) > MOST_COOKIES
             if self._full:
                 return
-            self._any = True
+            self.any = True
         told = Message()
         for name, value in headers:
             if name.lower() == "set-cookie":

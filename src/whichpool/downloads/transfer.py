@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from whichpool.downloads.context import Context, Stopped
 from whichpool.downloads.failures import Broken, Changed, DownloadFailed
 from whichpool.downloads.hashing import Hashing
+from whichpool.downloads.held import Held
 from whichpool.downloads.jobs import Job, host_of
 from whichpool.downloads.journal import Identity
 from whichpool.downloads.part import Part
@@ -51,7 +52,7 @@ def fits(answer: Answer, identity: Identity, first: int) -> str | None:
 
 
 def bring_small(
-    context: Context, job: Job, part: Part, hashing: Hashing, entry: Entry, answer: Answer, total: int
+    context: Context, job: Job, part: Part | Held, hashing: Hashing, entry: Entry, answer: Answer, total: int
 ) -> int:
     """All of what one read may bring: what `Transfer` does, without what only large files need. ``total`` again."""
     at, rate = 0, context.rate

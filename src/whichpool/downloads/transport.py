@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from whichpool.downloads.answer import Answer
+from whichpool.downloads.connect import Taken
 from whichpool.downloads.failures import DownloadFailed, Unsafe
 from whichpool.downloads.files import open_file
 from whichpool.downloads.http import Http
@@ -71,6 +72,8 @@ class Transport:
             asked["If-None-Match"] = if_none_match
         if if_modified_since is not None:
             asked["If-Modified-Since"] = if_modified_since
+        if url.startswith(("http://", "https://")):
+            return self._http.open(url, headers, asked, method, wait_s)
         match = re.match(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):", url)
         scheme = match[1].lower() if match else ""
         if scheme in ("http", "https"):
@@ -79,10 +82,18 @@ class Transport:
         if not scheme:
             raise DownloadFailed("this is no URL", shown, again=False)
         if not self._private:
-            raise Unsafe(f"private=False allows http and https only, not {scheme}", shown)
+            raise Unsafe(f"private=False (--no-private) allows http and https only, not {scheme}", shown)
         if scheme == "file":
             return open_file(url.strip(), asked, method)
         return open_remote(url.strip(), scheme, asked, method)
+
+    def ask_plainly(self, url: str) -> Taken | None:
+        """As `Http.ask_plainly`."""
+        return self._http.ask_plainly(url)
+
+    def answer(self, url: str, taken: Taken) -> Answer:
+        """What `open` returns, where the first answer is there already."""
+        return self._http.open(url, {}, {}, "GET", None, taken)
 
     def close(self) -> None:
         """Close all idle connections; answers that are open go on until they are closed."""

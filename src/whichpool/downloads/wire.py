@@ -33,6 +33,12 @@ them for as long as a head may take."""
 MOST_CHUNK_LINE = 4096
 """Bytes of a line that begins a chunk, extensions included. They are ignored, and nobody sends long ones."""
 
+SLACK_S = 0.01
+"""Seconds by which a head's time may be missed, for a timeout that is nearly right need not be set: a system call."""
+
+MOST_KNOWN, LONGEST_KNOWN = 1_000, 120
+"""Lines of heads, and characters of one, kept with what they say: a host's are mostly the same. 300 kB; guesses."""
+
 HEAD_BYTES = 64 * 1024
 """Asked of the socket for a head: with it comes what is small as a whole."""
 
@@ -92,13 +98,13 @@ class Wire:
         return data
 
     def _keep(self, data: bytes) -> bool:
-        self._buffer, self._at = self._buffer[self._at :] + data, 0
+        self._buffer, self._at = self._buffer[self._at :] + data if self._buffer else data, 0
         return bool(data)
 
-    def excess(self) -> bool:
-        """Whether there is more already, without waiting."""
-        pending = getattr(self._sock, "pending", None)
-        return self.held() > 0 or (pending is not None and pending() > 0)
+    def excess(self, beyond: int = 0) -> bool:
+        """Whether there is more already, without waiting; more than so many bytes."""
+        pending = getattr(self._sock, "pending", None) if self._tls else None
+        return self.held() > beyond or (pending is not None and pending() > 0)
 
     # --- the head -----------------------------------------------------------------------------------------------
 
@@ -108,8 +114,11 @@ class Wire:
         try:
             if left_s <= 0:
                 raise TimeoutError
-            self._sock.settimeout(left_s)
-            self._timeout_s = left_s
+            has_s = self._sock.gettimeout()
+            if has_s is None or abs(has_s - left_s) > SLACK_S:
+                self._sock.settimeout(left_s)
+                has_s = left_s
+            self._timeout_s = has_s
             data = self._sock.recv(HEAD_BYTES)
         except TimeoutError:
             what = "the answer's head did not end" if self.any else "the answer did not begin"
@@ -267,11 +276,8 @@ class Reply(http.client.HTTPResponse):
             raise Broken(f"more than {MOST_INTERIM} interim answers, and none that counts")
         self.version = 10 if status[1] == "0" else 11
         self.reason = (status[3] or "").strip()
-        self.pairs = _pairs(lines)
+        self.pairs, self.told = _headers(lines)
         told = self.told
-        for name, value in self.pairs:
-            name = name.lower()
-            told[name] = f"{told[name]}, {value}" if name in told else value
         coding = told.get("transfer-encoding", "").lower()
         if coding not in ("", "chunked", "identity"):
             raise Broken(f"a Transfer-Encoding that nobody asked for: {coding[:60]!r}", again=False)
@@ -279,9 +285,8 @@ class Reply(http.client.HTTPResponse):
         connection = told.get("connection", "").lower()
         self.will_close = "close" in connection or (self.version == 10 and "keep-alive" not in connection)
         if self.chunked and told.pop("content-length", None) is not None:
-            self.will_close = (
-                True  # told twice: chunks are what counts, and what comes after them is not trusted
-            )
+            # Told twice: chunks are what counts, and what comes after them is not trusted.
+            self.will_close = True
         self.length = content_length(told)
         if self.length is None and not self.chunked and not self.empty:
             self.will_close = True
@@ -292,14 +297,25 @@ class Reply(http.client.HTTPResponse):
         return self._method == "HEAD" or self.status in (204, 304) or self.status < 200
 
 
-def _pairs(lines: list[str]) -> list[tuple[str, str]]:
-    """The headers of a head, in their order."""
+_known: dict[str, tuple[tuple[str, str], str]] = {}
+"""Lines of heads: the header that each is, and its name in lower case."""
+
+
+def _headers(lines: list[str]) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """The headers of a head in their order, and by lower-case name, several of one name joined."""
     if len(lines) > MOST_HEADERS + 1:
         raise Broken(f"the answer has more than {MOST_HEADERS} headers")
     pairs: list[tuple[str, str]] = []
+    lowers: list[str] = []
     for line in lines[1:]:
-        line = line.rstrip("\r")
-        if line[:1] in (" ", "\t") and pairs:
+        known = _known.get(line)
+        if known is not None:
+            pairs.append(known[0])
+            lowers.append(known[1])
+            continue
+        raw, line = line, line.rstrip("\r")
+        blank = line[:1] in (" ", "\t")
+        if blank and pairs:
             name, value = pairs[-1]
             pairs[-1] = (name, f"{value} {line.strip(BLANK)}")  # folded: obsolete, and still sent
             continue
@@ -307,8 +323,17 @@ def _pairs(lines: list[str]) -> list[tuple[str, str]]:
         name = name.strip(BLANK)
         if not colon or not name:
             raise Broken(f"a line in the answer's head is no header: {line[:60]!r}")
-        pairs.append((name, value.strip(BLANK)))
-    return pairs
+        pair, lower = (name, value.strip(BLANK)), name.lower()
+        pairs.append(pair)
+        lowers.append(lower)
+        if len(raw) <= LONGEST_KNOWN and not blank:
+            if len(_known) >= MOST_KNOWN:
+                _known.clear()
+            _known[raw] = pair, lower
+    told: dict[str, str] = {}
+    for lower, (_, value) in zip(lowers, pairs, strict=True):
+        told[lower] = f"{told[lower]}, {value}" if lower in told else value
+    return pairs, told
 
 
 class Empty:

@@ -78,13 +78,14 @@ class Guard:
         fn: What is called for each item.
     """
 
-    __slots__ = ("_absent", "_before", "_fn", "_hazards", "_ignore", "_watch")
+    __slots__ = ("_absent", "_before", "_fn", "_hazards", "_ignore", "_keeps", "_watch")
 
     def __init__(self, fn: object) -> None:
         self._fn = fn
         self._hazards: tuple[Hazard, ...] | None = None
         self._absent: set[str] = set()
         self._ignore: frozenset[str] = frozenset()
+        self._keeps = True
         self._watch: Watch | None = None
         self._before: Any = None
 
@@ -93,6 +94,14 @@ class Guard:
         """Names that may change: set once behind a test of themselves. For `Watch` in the workers."""
         self.read()
         return self._ignore
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a first call may do what later ones find done, as far as the code tells: it sets a name once, calls a
+        cached function, looks into a memo table, or imports what is not loaded yet. True where the code is not read.
+        """
+        self.read()
+        return self._keeps
 
     def read(self) -> tuple[Hazard, ...]:
         """The hazards that the code and the captured objects show; read once."""
@@ -201,6 +210,9 @@ class Guard:
         ]
         self._ignore = _set_once(reader)
         self._absent = reader.absent
+        self._keeps = not reader.functions or bool(
+            reader.lazy or reader.caches or reader.probed or reader.absent
+        )
         found = [
             (f, loose(f.name) in reader.probed and f.how in ("subscript", "setdefault"))
             for f in reader.findings.values()

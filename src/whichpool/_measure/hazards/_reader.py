@@ -82,6 +82,7 @@ class Reader:
         absent: Modules that a call imports and that are not loaded yet, so their functions could not be read.
         placed: Function -> that by whose name it is reached: implementations of `functools.singledispatch`.
         probed: Containers that are asked for a key before it is set: memo tables made by hand.
+        caches: Whether a function under `functools.cache` or ``lru_cache`` is called.
     """
 
     def __init__(self, follow: int = FOLLOW_DEPTH) -> None:
@@ -93,6 +94,7 @@ class Reader:
         self.placed: dict[int, FunctionType] = {}
         self.absent: set[str] = set()
         self.probed: set[str] = set()
+        self.caches = False
         self.steps = STEPS_MAX
         self._changers = changers()
         self._process_wide = process_wide()
@@ -226,6 +228,7 @@ class Reader:
         ):
             self._handed_on(frame, obj, given, at)
         if kind is CACHED:
+            self.caches = True
             plain = Value(callee.path, inside(obj), callee.role, owner=owner, attr=callee.attr)
             return kept(callee, self.call(frame, plain, args, kwargs, at))
         if kind is FunctionType:

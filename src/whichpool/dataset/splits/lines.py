@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["bom_bytes", "is_splittable", "line_cuts"]
 
@@ -33,17 +36,17 @@ def bom_bytes(head: bytes, encoding: str) -> int:
     )
 
 
-def line_cuts(file: BinaryIO, begin: int, end: int, split_bytes: int) -> list[int]:
-    """Offsets at which lines begin: ``begin``, and the first one at or after each ``split_bytes`` further on.
+def line_cuts(file: BinaryIO, begin: int, end: int, step: Callable[[int], int]) -> list[int]:
+    """Offsets at which lines begin: ``begin``, and the first one at or after each step further on.
 
     Args:
         file: Open for reading, seekable.
         begin: Where the first line begins, bytes.
         end: The size of the file, bytes.
-        split_bytes: About how long a split should be.
+        step: Of how many bytes are left, to how long the next split should be.
     """
     cuts = [begin] if begin < end else []
-    wanted = begin + split_bytes
+    wanted = begin + step(end - begin)
     while wanted < end:
         at = wanted - 1  # a line that ends just there begins just here
         file.seek(at)
@@ -59,5 +62,6 @@ def line_cuts(file: BinaryIO, begin: int, end: int, split_bytes: int) -> list[in
         if cut >= end:
             return cuts
         cuts.append(cut)
-        wanted = max(cut, wanted) + split_bytes
+        wanted = max(cut, wanted)
+        wanted += step(end - wanted)
     return cuts

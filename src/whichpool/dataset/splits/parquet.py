@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, cast
 
 from whichpool import PlanError
 from whichpool.dataset.failures import BadInput
+from whichpool.dataset.records import PartFooter, Split
 from whichpool.dataset.sources import pyarrow
-from whichpool.dataset.storage import read_range, same_file_system
+from whichpool.dataset.splits.footer import footer_of
+from whichpool.dataset.storage import Ranges, read_range, same_file_system
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import BinaryIO
+
     from whichpool.dataset.records import Source
+    from whichpool.dataset.splits.footer import Footer
 
-__all__ = ["expression", "fragment_of", "groups_of", "no_parts", "open_parquet"]
+__all__ = ["expression", "fragment_of", "no_parts", "open_parquet", "opened", "part_of", "splits_of"]
 
 
-def open_parquet(source: Source) -> Any:
+def open_parquet(source: Source, footer: bytes | None = None) -> Any:
     """A `pyarrow.parquet.ParquetFile`, which its user closes.
+
+    Args:
+        source: The file.
+        footer: A part of its footer, to be used in place of the whole; see `Footer.cut`.
 
     Raises:
         BadInput: It is no Parquet file, or its end is missing.
     """
     parquet, arrow = pyarrow("parquet"), pyarrow()
     try:
+        known = parquet.read_metadata(arrow.BufferReader(footer)) if footer is not None else None
         if source.fs is None:
-            return parquet.ParquetFile(source.path, memory_map=False)
+            return parquet.ParquetFile(source.path, memory_map=False, metadata=known)
         fs, path = same_file_system(source)
-        return parquet.ParquetFile(path, filesystem=fs, pre_buffer=True)
+        return parquet.ParquetFile(path, filesystem=fs, pre_buffer=True, metadata=known)
     except (arrow.ArrowException, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -49,6 +61,18 @@ def no_parts(source: Source) -> BadInput:
     )
 
 
+def opened(source: Source) -> tuple[Footer | None, Any]:
+    """Its footer, if that is one that can be cut; and its columns, as Arrow has them.
+
+    Raises:
+        BadInput: It is no Parquet file, or its end is missing.
+    """
+    with Ranges(source) if source.fs is not None else open(source.path, "rb") as file:
+        footer = footer_of(cast("BinaryIO", file))
+    with open_parquet(source, footer.cut(()) if footer is not None else None) as parquet:
+        return footer, parquet.schema_arrow
+
+
 def expression(where: tuple[tuple[str, str, Any], ...]) -> Any:
     """The condition as pyarrow takes it.
 
@@ -67,29 +91,68 @@ def fragment_of(source: Source, row_groups: tuple[int, ...] | None = None) -> An
     return pyarrow("dataset").ParquetFileFormat().make_fragment(path, fs, row_groups=row_groups)
 
 
-def groups_of(
-    source: Source, split_bytes: int, where: tuple[tuple[str, str, Any], ...] | None
-) -> list[tuple[int, ...]]:
-    """The row groups of each split; those in which ``where`` cannot hold, by their statistics, are in none."""
-    with open_parquet(source) as file:
-        meta = file.metadata
-        sizes = [meta.row_group(index).total_byte_size for index in range(meta.num_row_groups)]
-        rows = [meta.row_group(index).num_rows for index in range(meta.num_row_groups)]
+def part_of(split: Split) -> tuple[Any, list[int], int]:
+    """The file of a split, open, for its user to close.
+
+    Returns:
+        It; the numbers that the split's row groups have in it; the number of their first row in the whole file.
+    """
+    source, groups, footer = split.sources[0], split.row_groups or (), split.footer
+    if footer is None:
+        file = open_parquet(source)
+        before = range(groups[0] if groups else 0)
+        return file, list(groups), sum(file.metadata.row_group(index).num_rows for index in before)
+    file = open_parquet(source, footer.data)
+    places = [footer.row_groups.index(group) for group in groups]
+    before = range(places[0] if places else 0)
+    rows = sum(file.metadata.row_group(index).num_rows for index in before)
+    return file, places, footer.first_row + rows
+
+
+def splits_of(
+    source: Source,
+    footer: Footer | None,
+    step: Callable[[int], int],
+    where: tuple[tuple[str, str, Any], ...] | None,
+) -> list[Split]:
+    """The file, cut between row groups. Those in which ``where`` cannot hold, by their statistics, are in none."""
+    if footer is not None:
+        rows = [group.rows for group in footer.groups]
+        sizes = [group.size_bytes for group in footer.groups]
+    else:
+        with open_parquet(source) as file:
+            every = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+            rows, sizes = [each.num_rows for each in every], [each.total_byte_size for each in every]
     wanted = [index for index, count in enumerate(rows) if count]
     if where:
-        fragment = fragment_of(source)
-        condition = expression(where)
-        try:
-            left = fragment.split_by_row_group(condition, schema=fragment.physical_schema)
-        except pyarrow().ArrowException as error:
-            raise BadInput(f"{source.path}: where= cannot be asked of its columns: {error}") from error
-        wanted = sorted({group.id for each in left for group in each.row_groups} & {*wanted})
+        wanted = sorted(_possible(source, where) & {*wanted})
     groups: list[list[int]] = []
-    filled = 0
+    filled, left = 0, sum(sizes[index] for index in wanted)
     for index in wanted:
-        if not groups or filled + sizes[index] > split_bytes:
+        if not groups or filled + sizes[index] > step(left):
+            left -= filled
             groups.append([])
             filled = 0
         groups[-1].append(index)
         filled += sizes[index]
-    return [tuple(each) for each in groups]
+    first = [0, *accumulate(rows)]
+    splits = []
+    for each in map(tuple, groups):
+        # With a condition pyarrow reads the file by itself, and its footer whole.
+        part = (
+            PartFooter(footer.cut(each), each, first[each[0]]) if footer is not None and not where else None
+        )
+        size = sum(sizes[index] for index in each)
+        splits.append(Split(0, (source,), row_groups=each, footer=part, size_bytes=size))
+    return splits
+
+
+def _possible(source: Source, where: tuple[tuple[str, str, Any], ...]) -> set[int]:
+    """The row groups in which the condition may hold."""
+    fragment = fragment_of(source)
+    condition = expression(where)
+    try:
+        left = fragment.split_by_row_group(condition, schema=fragment.physical_schema)
+    except pyarrow().ArrowException as error:
+        raise BadInput(f"{source.path}: where= cannot be asked of its columns: {error}") from error
+    return {group.id for each in left for group in each.row_groups}
