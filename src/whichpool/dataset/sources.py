@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from glob import glob, has_magic
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from whichpool import MissingExtra
@@ -113,11 +112,13 @@ def _files(one: Any, wanted: str | None, whole_files: bool, folders: dict[str, b
 
 def _walk(folder: str) -> Iterator[str]:
     """The files in a folder and its folders, by their paths from there; hidden ones are left out."""
+    above = len(os.path.join(folder, ""))
     for place, inner, names in os.walk(folder):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
+        inside = os.path.join(place, "")[above:].replace(os.sep, "/")
         for name in names:
             if not name.startswith("."):
-                yield Path(place, name).relative_to(folder).as_posix()
+                yield inside + name
 
 
 def _by_name(path: str) -> tuple[str | None, str | None]:
