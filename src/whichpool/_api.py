@@ -212,6 +212,7 @@ def map_reduce(
     /,
     *,
     initial: Any = NOTHING,
+    report: Callable[[RunReport], object] | None = None,
     **options: Unpack[AnyOptions],
 ) -> R:
     """Combine ``fn(item)`` over all items into one value; workers combine what they have before they send it.
@@ -224,28 +225,39 @@ def map_reduce(
         items: As for `map`.
         combine: Of two neighbouring values, the earlier first, makes one.
         initial: Combined with the total, on its left; the answer for no items.
+        report: Called once with what ran and why (`RunReport`), when the value is there: ``report=print`` shows it,
+            ``report=kept.append`` keeps it. ``None``, the default: nobody wants to know.
         **options: As for `map`; with ``on_error="return"`` failing items are left out, and counted in no report.
 
     Raises:
-        TypeError: There are no items, and no ``initial``.
-        BaseException: As `map`.
+        TypeError: There are no items, and no ``initial``; or ``report`` cannot be called.
+        BaseException: As `map`; and what ``report`` raises.
 
     >>> map_reduce(len, ["a", "bb", "ccc"], lambda a, b: a + b)
     6
+    >>> map_reduce(len, ["a", "bb"], int.__add__, report=lambda ran: print(ran.plan, ran.items))
+    loop 2
+    3
     """
     wishes = Options(**options)
     check_call(fn, (items,))
     if not callable(combine):
         raise TypeError(f"combine must be a function of two values, not {type(combine).__name__}")
+    if report is not None and not callable(report):
+        raise TypeError(f"report must be a function of a RunReport, not {type(report).__name__}")
     sink = TreeSink(combine)
     run = Run(fn, (items,), wishes, sink, combine=combine)
     run.collect()
-    total = sink.tree.total()
-    if total is NOTHING:
+    value = sink.tree.total()
+    if value is NOTHING:
         if initial is NOTHING:
             raise TypeError("map_reduce() of no items, with no initial value")
-        return initial  # type: ignore[no-any-return]
-    return combine(initial, total) if initial is not NOTHING else total
+        value = initial
+    elif initial is not NOTHING:
+        value = combine(initial, value)
+    if report is not None:
+        report(run.report())
+    return value  # type: ignore[no-any-return]
 
 
 def explain(

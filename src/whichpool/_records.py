@@ -223,10 +223,11 @@ class LimitReached:
 class Hazard:
     """Why a function may not run beside itself, or not in another process."""
 
-    kind: Literal["writes", "shares", "cannot_travel", "not_thread_safe"]
-    """``writes``: changes what others can see. ``shares``: draws on captured state whose next value depends on the
-    order of calls (a generator, an iterator, a random state). ``cannot_travel``: cannot be pickled.
-    ``not_thread_safe``: a captured object that must not be used by several threads."""
+    kind: Literal["writes", "changes_item", "shares", "cannot_travel", "not_thread_safe"]
+    """``writes``: changes what others can see. ``changes_item``: changes, or uses up, the item that it is called with,
+    which matters only where the caller keeps that item, or gives it twice. ``shares``: draws on captured state whose
+    next value depends on the order of calls (a generator, an iterator, a random state). ``cannot_travel``: cannot be
+    pickled. ``not_thread_safe``: a captured object that must not be used by several threads."""
     name: str
     """What it is about, as the user wrote it: ``total``, ``self.count``, ``stats.hits``."""
     where: str
@@ -237,6 +238,11 @@ class Hazard:
     """What to do instead, one sentence."""
     rules_out: frozenset[Literal["threads", "processes"]]
     """The workers that it rules out."""
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether it matters in which order calls run, and on whose copy; else it is about a captured object."""
+        return self.kind in ("writes", "changes_item", "shares")
 
     def __str__(self) -> str:
         return f"{self.name} ({self.where}) {self.why}. {self.advice}"

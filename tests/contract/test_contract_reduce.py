@@ -93,3 +93,44 @@ def merge(a, b):
 def test_combine_not_callable():
     with pytest.raises(TypeError, match="combine"):
         whichpool.map_reduce(square, range(3), 5)
+
+
+def test_the_report_is_given_to_who_asks(plan):
+    kept = []
+    value = whichpool.map_reduce(square, range(300), operator.add, initial=1, plan=plan, report=kept.append)
+    assert value == 1 + sum(x * x for x in range(300))
+    (report,) = kept
+    assert report.items == 300
+    assert report.verdict.reason
+    if plan == "loop":
+        assert str(report.plan) == "loop"
+    elif plan != "auto":
+        assert report.plan.kind == {"threads": "threads", "processes": "processes"}.get(
+            plan, report.plan.kind
+        )
+        assert report.plan.kind != "loop"
+
+
+def test_the_report_of_nothing():
+    kept = []
+    assert whichpool.map_reduce(square, [], operator.add, initial=7, report=kept.append) == 7
+    assert [report.items for report in kept] == [0]
+
+
+def test_no_report_of_what_failed():
+    kept = []
+    with pytest.raises(ValueError, match="five"):
+        whichpool.map_reduce(fails_at_5, range(20), operator.add, plan="loop", report=kept.append)
+    assert kept == []
+
+
+def test_a_pool_gives_the_report_as_well():
+    kept = []
+    with whichpool.Pool(plan="loop") as pool:
+        assert pool.map_reduce(square, range(3), operator.add, report=kept.append) == 5
+    assert kept[0].items == 3
+
+
+def test_a_report_that_cannot_be_called():
+    with pytest.raises(TypeError, match="report"):
+        whichpool.map_reduce(square, range(3), operator.add, report=True)

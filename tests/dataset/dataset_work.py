@@ -115,6 +115,29 @@ def no_memory(rows: list[dict]) -> list[dict]:
     raise MemoryError
 
 
+def short_of_memory(rows: list[dict]) -> list[str]:
+    """Raises as Python does where it gets no memory, if it is given more than 40 rows."""
+    if len(rows) > 40:
+        raise MemoryError
+    return [row["id"] for row in rows]
+
+
+def ids_unless_killed(rows: list[dict]) -> list[str]:
+    return [row["id"] for row in killed_by_memory(rows)]
+
+
+def traced(rows: list[dict]) -> list[str]:
+    """Notes what it is given; its worker is ended at the row that the environment names, as by the kernel."""
+    import os
+    import signal
+
+    with open(os.environ["DATASET_TEST_TRACE"], "a", encoding="utf-8") as file:
+        file.write(f"{rows[0]['id']} {len(rows)}\n")
+    if len(rows) > 5 and any(row["id"] == "r300" for row in rows):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [row["id"] for row in rows]
+
+
 def stops_at(row: dict) -> dict:
     """Ends the whole run, as `kill -9` would, when the file that the environment names is there."""
     import os
@@ -128,3 +151,10 @@ def stops_at(row: dict) -> dict:
         with open(trace, "a", encoding="utf-8") as file:
             file.write(row["x"] + "\n")
     return row
+
+
+def slow_ids(rows: list[dict]) -> list[dict]:
+    import time
+
+    time.sleep(0.05)
+    return rows

@@ -178,3 +178,28 @@ def test_a_strict_dialect_refuses_a_record_and_goes_on_with_the_next(tmp_path):
         path, work.ids, combine=work.joined, dialect={"strict": True}, bad="skip", batch_rows=1, plan="loop"
     )
     assert (report.value, report.rejected) == ("a;d;", 1)
+
+
+@pytest.mark.parametrize("how", ["output", "combine"])
+def test_a_share_of_bad_records_is_one_of_all(tmp_path, how):
+    """One in ten of the first split is more than 1 %, and no more than that of the whole."""
+    path = tmp_path / "in.txt"
+    path.write_text("".join(f"{n:03}\n" for n in range(200)))
+
+    def fn(line: str) -> int:
+        if line == "007":
+            raise ValueError(line)
+        return 1
+
+    where = {"output": tmp_path / "o.jsonl"} if how == "output" else {"combine": work.add}
+    options = {"bad": "skip", "split_bytes": 40, "plan": "loop", "batch": "line", **where}
+    if how == "output":
+        fn = as_row(fn)
+    report = whichpool.process(path, fn, max_bad="1%", **options)
+    assert (report.rows_in, report.rejected, report.splits) == (200, 1, 20)
+    with pytest.raises(TooManyBad, match="1 of 10 records"):
+        whichpool.process(path, fn, max_bad="0.4%", restart=True, **options)
+
+
+def as_row(fn):
+    return lambda line: {"n": fn(line)}

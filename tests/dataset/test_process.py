@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import whichpool
+from whichpool.dataset.failures import TooManyBad
 
 PLANS = ["loop", (0, 2), (2, 1)]
 
@@ -74,6 +75,39 @@ def test_map_reduce_gives_one_value_the_same_on_every_plan(csv_file):
     }
     assert len(values) == 1
     assert math.isclose(values.pop(), sum(n / 7 for n in range(500)))
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=str)
+def test_a_reduction_says_its_plan_and_why(csv_file, plan):
+    report = whichpool.process(csv_file, work.total, combine=work.add, split_bytes=997, plan=plan)
+    assert report.run.items == report.splits
+    assert (report.run.plan.processes, report.run.plan.threads) == ((0, 1) if plan == "loop" else plan)
+    (line,) = [line for line in str(report).splitlines() if line.startswith("plan: ")]
+    assert line.startswith(f"plan: {report.run.plan}; ")
+
+
+def test_a_combine_that_fails_says_where(csv_file):
+    def never(a, b):
+        raise LookupError("cannot combine")
+
+    with pytest.raises(LookupError, match="cannot combine") as caught:
+        whichpool.process(csv_file, len, combine=never, batch="dicts", split_bytes=997, plan="loop")
+    assert any("rows.csv, bytes" in note for note in caught.value.__notes__)
+
+
+def test_too_many_bad_records_end_a_reduction_before_its_end(tmp_path):
+    path, seen = tmp_path / "in.txt", []
+    path.write_text("".join(f"{n}\n" for n in range(100)))
+
+    def fn(line: str) -> int:
+        seen.append(line)
+        raise ValueError(line)
+
+    with pytest.raises(TooManyBad, match="max_bad=5"):
+        whichpool.process(
+            path, fn, combine=work.add, bad="skip", max_bad=5, split_bytes=10, plan="loop", shared="ok"
+        )
+    assert len(seen) < 50
 
 
 def test_values_are_combined_in_the_order_of_the_input(csv_file, rows):

@@ -214,6 +214,85 @@ def test_a_worker_that_dies_of_memory_gets_its_split_in_pieces(csv_file, rows, t
         whichpool.process(csv_file, work.no_memory, out, split_bytes=50_000, plan="loop", restart=True)
 
 
+@pytest.mark.parametrize("plan", ["loop", (0, 2), (2, 1)], ids=str)
+def test_a_reduction_that_is_short_of_memory_reads_in_pieces(csv_file, rows, plan):
+    report = whichpool.process(csv_file, work.short_of_memory, combine=work.add, split_bytes=3000, plan=plan)
+    assert report.value == [row["id"] for row in rows]
+    assert report.rows_in == 500
+    assert any(
+        "ran out of memory at" in note and "bytes " in note and "pieces" in note for note in report.notes
+    )
+
+
+def test_a_reduction_whose_worker_is_killed_reads_in_pieces(csv_file, rows):
+    report = whichpool.process(
+        csv_file, work.ids_unless_killed, combine=work.add, split_bytes=3000, plan=(2, 1)
+    )
+    assert report.value == [row["id"] for row in rows]
+    assert report.run.plan.processes == 2
+
+
+def test_a_killed_worker_of_a_reduction_costs_its_own_split_only(csv_file, rows, tmp_path, monkeypatch):
+    trace = tmp_path / "trace"
+    monkeypatch.setenv("DATASET_TEST_TRACE", str(trace))
+    report = whichpool.process(csv_file, work.traced, combine=work.add, split_bytes=2000, plan=(2, 1))
+    assert report.value == [row["id"] for row in rows]
+    begun = [line.split()[0] for line in trace.read_text().splitlines()]
+    assert len(begun) > report.splits
+    again = {name for name in begun if begun.count(name) > 1}
+    # The one that died, and perhaps that which the engine had sent to the same worker.
+    assert 1 <= len(again) <= 3, again
+
+
+def test_a_reduction_that_never_has_enough_memory_names_the_split(csv_file):
+    with pytest.raises(SplitDied, match=r"rows.csv, bytes \d+ to \d+: its worker runs out of memory, though"):
+        whichpool.process(csv_file, work.no_memory, combine=work.add, split_bytes=50_000, plan="loop")
+
+
+def killed_at_200(rows: list[dict]) -> list[dict]:
+    if any(row["id"] == "r200" for row in rows):
+        os._exit(3)
+    return rows
+
+
+def test_what_fails_is_named_in_words_not_by_its_records(csv_file, tmp_path):
+    with pytest.raises(whichpool.WorkerDied) as died:
+        whichpool.process(csv_file, killed_at_200, tmp_path / "o.csv", split_bytes=1000, plan=(2, 1))
+    assert "Split(" not in str(died.value)
+    assert "rows.csv, bytes " in str(died.value)
+    for how in ({"output": tmp_path / "p.csv"}, {"combine": work.add}):
+        for plan in ("loop", (2, 1)):
+            with pytest.raises(ValueError, match="thirteen") as raised:
+                whichpool.process(csv_file, work.picky_batch, split_bytes=1000, plan=plan, **how)
+            said = "\n".join(raised.value.__notes__)
+            assert "rows.csv, bytes " in said
+            for inner in ("Split(", "Source(", "Dialect(", "Reading("):
+                assert inner not in said
+
+
+def test_row_groups_are_named(tmp_path):
+    pq.write_table(pa.table({"x": list(range(100))}), tmp_path / "in.parquet", row_group_size=10)
+    with pytest.raises(ValueError, match="thirteen") as raised:
+        whichpool.process(
+            tmp_path / "in.parquet", work.picky_arrow, tmp_path / "o.parquet", split_bytes=1, plan="loop"
+        )
+    assert any(note.endswith("in.parquet, row group 1") for note in raised.value.__notes__)
+
+
+def test_what_cannot_be_cut_is_tried_once_more_alone_and_then_named(csv_file, tmp_path):
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(gzip.compress(csv_file.read_bytes()))
+    calls = []
+
+    def fn(rows: list[dict]) -> int:
+        calls.append(len(rows))
+        raise MemoryError
+
+    with pytest.raises(SplitDied, match=r"rows.csv.gz: its worker .* it runs alone \(it cannot be cut\)"):
+        whichpool.process(path, fn, combine=work.add, plan="loop")
+    assert calls == [500, 500]
+
+
 def test_a_function_that_writes_what_others_see_is_kept_in_line(csv_file, tmp_path):
     work.SEEN = 0
     report = whichpool.process(csv_file, work.counting, tmp_path / "out.jsonl", split_bytes=1000)
@@ -353,7 +432,10 @@ def test_parts_with_other_columns_are_named_or_unified(csv_file, tmp_path):
         return [{"id": row["id"]} | ({"more": 1} if int(row["x"]) > 250 else {}) for row in batch][-1:]
 
     for name, fitted in (("out.parquet", [None, 1]), ("out.csv", ["", "1"])):
-        with pytest.raises(SchemaDrift, match=r"split 000000 and the output of split 0000.*more"):
+        with pytest.raises(
+            SchemaDrift,
+            match=r"rows.csv, bytes \d+ to \d+ and the output of .*rows.csv, bytes \d+ to \d+ .*more",
+        ):
             whichpool.process(csv_file, drifts, tmp_path / name, split_bytes=1000, plan="loop")
         report = whichpool.process(
             csv_file, drifts, tmp_path / name, split_bytes=1000, plan="loop", unify=True

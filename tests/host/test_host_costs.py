@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from whichpool._host import costs
 from whichpool._records import StartCosts
+from whichpool.files import cache_folder
 
 DEFAULT = StartCosts()
 
@@ -303,15 +304,16 @@ def test_the_folder_is_the_one_platformdirs_names(
     monkeypatch: pytest.MonkeyPatch, xdg: str | None, home: str
 ) -> None:
     platformdirs = pytest.importorskip("platformdirs")
+    monkeypatch.delenv("WHICHPOOL_CACHE", raising=False)
     monkeypatch.setenv("HOME", home)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     if xdg is not None:
         monkeypatch.setenv("XDG_CACHE_HOME", xdg)
     expected = platformdirs.user_cache_dir("whichpool")
     if os.path.isabs(expected):
-        assert costs._user_cache_dir() == expected
+        assert cache_folder() == expected
     else:
-        assert costs._user_cache_dir() == "/home/someone/.cache/whichpool"
+        assert cache_folder() == "/home/someone/.cache/whichpool"
 
 
 def test_machines_and_interpreters_have_files_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -617,64 +617,64 @@ add("lambda", lambda x: results.append(x), "writes results tp")
 add(
     "decorated, changes the item",
     plain_decorator(lambda row: row.__setitem__("a", 1) or row),
-    "writes row tp",
+    "changes_item row tp",
 )
 
 
 # the item itself
 
 
-@case("writes row[...] tp")
+@case("changes_item row[...] tp")
 def changes_item(row: dict[str, int]) -> dict[str, int]:
     row["a"] = 1
     return row
 
 
-@case("writes row[...] tp")
+@case("changes_item row[...] tp")
 def deletes_from_item(row: dict[str, int]) -> dict[str, int]:
     del row["a"]
     return row
 
 
-@case("writes thing.done tp")
+@case("changes_item thing.done tp")
 def sets_item_attribute(thing: Any) -> None:
     thing.done = True
 
 
-@case("writes row tp")
+@case("changes_item row tp")
 def appends_to_item(row: list[int]) -> list[int]:
     row.append(1)
     return row
 
 
-@case("writes thing.tags tp")
+@case("changes_item thing.tags tp")
 def appends_to_part_of_item(thing: Any) -> None:
     thing.tags.append("a")
 
 
-@case("writes part tp")
+@case("changes_item part tp")
 def changes_unpacked(pair: tuple[int, list[int]]) -> None:
     _, part = pair
     part.append(1)
 
 
-@case("writes row[...] tp")
+@case("changes_item row[...] tp")
 def changes_item_in_helper(row: dict[str, int]) -> None:
     put_one(row)
 
 
-@case("writes b[...] tp")
+@case("changes_item b[...] tp")
 def changes_second_item(a: int, b: dict[str, int]) -> None:
     b["a"] = a
 
 
-@case("writes row tp")
+@case("changes_item row tp")
 def shuffles_item(row: list[int]) -> list[int]:
     random.shuffle(row)
     return row
 
 
-@case("writes df tp")
+@case("changes_item df tp")
 def changes_frame_in_place(df: Any) -> Any:
     df.drop(columns=["a"], inplace=True)
     return df

@@ -112,7 +112,7 @@ def test_an_item_that_is_changed() -> None:
     hazard = guard.item_after(row, before)
     assert hazard is not None
     assert hazard.rules_out == BOTH
-    assert hazard.name == "item[...]"
+    assert (hazard.kind, hazard.name) == ("changes_item", "item[...]")
     assert "Return a changed copy" in hazard.advice
 
 

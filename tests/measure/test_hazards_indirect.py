@@ -498,7 +498,7 @@ def walks_its_own(x: int) -> int:
     return int(node.n)
 
 
-@case("writes node.*.n tp")
+@case("changes_item node.*.n tp")
 def walks_the_item(node: Any) -> None:
     while node is not None:
         node.n = 1
@@ -753,12 +753,12 @@ def test_setting_a_name_once_that_does_not_exist_is_benign() -> None:
 # items
 
 
-@case("writes stream tp")
+@case("changes_item stream tp")
 def takes_from_the_item(stream: Any) -> Any:
     return next(stream)
 
 
-@case("writes row tp")
+@case("changes_item row tp")
 def takes_out_of_the_item(row: Any) -> Any:
     return row.pop("a")
 
@@ -768,7 +768,7 @@ def looks_at_the_first_of_the_item(things: Any) -> Any:
     return next(iter(things))
 
 
-@case("writes stream tp")
+@case("changes_item stream tp")
 def reads_a_line_of_the_item(stream: Any) -> Any:
     return stream.readline()
 

@@ -53,6 +53,8 @@ as_iterator: Iterator[float] = lazy
 # map_reduce, explain
 assert_type(whichpool.map_reduce(len, ["a"], add), int)
 assert_type(whichpool.map_reduce(len, ["a"], add, initial=0), int)
+reports: list[RunReport] = []
+assert_type(whichpool.map_reduce(len, ["a"], add, report=reports.append), int)
 assert_type(whichpool.explain(len, ["a"]), RunReport)
 assert_type(whichpool.explain(len, ["a"], budget_s=0.1).verdict.plan, whichpool.Plan)
 

@@ -7,7 +7,7 @@ it cannot be read or written, the costs of this process alone are used, and nobo
     record()  one real start     arithmetic; writes at most once a minute
     flush()   write now          also at exit
 
-``WHICHPOOL_CACHE`` names another folder; set but empty, nothing is kept on disk.
+Which folder that is: `whichpool.files.cache_folder`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+
+from whichpool.files import cache_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,10 +161,8 @@ def costs_file() -> str | None:
 
     Homes are shared between machines, and machines have several interpreters, so both stand in the name.
     """
-    folder = os.environ.get("WHICHPOOL_CACHE")
+    folder = cache_folder()
     if folder is None:
-        folder = _user_cache_dir()
-    if not folder:
         return None
     host = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
     # sys.version tells builds apart, free-threaded ones too.
@@ -171,21 +171,6 @@ def costs_file() -> str | None:
     digest = int.from_bytes(key.encode("utf-8", "surrogateescape"), "big") % ((1 << 61) - 1)
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in host)[:40]
     return os.path.join(folder, f"start-{plain}-{sys.implementation.cache_tag}-{digest:016x}.json")
-
-
-def _user_cache_dir() -> str | None:
-    if sys.platform == "linux" and "ANDROID_ROOT" not in os.environ:
-        # What platformdirs answers here, without its 13 ms of import (a test compares the two).
-        base = os.environ.get("XDG_CACHE_HOME", "").strip()
-        if not os.path.isabs(base):
-            base = os.path.expanduser("~/.cache")
-        return os.path.join(base, "whichpool") if os.path.isabs(base) else None
-    try:
-        from platformdirs import user_cache_dir
-
-        return user_cache_dir("whichpool", appauthor=False)
-    except Exception:  # a cache is no reason to fail, whatever the reason
-        return None
 
 
 def _machine_id() -> str:

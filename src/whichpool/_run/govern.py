@@ -191,7 +191,7 @@ class Governor(Fixed):
 
     def _rule_out(self, hazards: tuple[Hazard, ...] | list[Hazard]) -> None:
         for hazard in hazards:
-            if self.run.options.shared_ok and hazard.kind in ("writes", "shares"):
+            if self.run.options.shared_ok and hazard.needs_order:
                 # The caller takes the risk for threads; in processes the writes would be lost without a trace.
                 families = hazard.rules_out & {"processes"}
             elif self.run.options.shared_ok and hazard.kind == "not_thread_safe":

@@ -23,9 +23,9 @@ from mmap import ACCESS_READ, mmap
 from stat import S_ISREG
 from struct import Struct
 from threading import Lock
-from time import monotonic, sleep
 
 from whichpool.errors import JournalMismatch, PlanError
+from whichpool.files import lock_soon
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,9 +43,6 @@ ITEM = Struct("<Q16s")  # index, fingerprint
 # Bytes of a check: damage goes unseen once in 2**64.
 CHECK_BYTES = 8
 FIRST = len(MAGIC) + NONCE_BYTES
-# The lock of a run that was killed is held for a moment still, if it was just starting a process: by that one, until it
-# has become another program. So long is waited for that. Seconds; a guess.
-IN_USE_S = 1.0
 
 
 class Journal:
@@ -90,26 +87,18 @@ class Journal:
 
     def _take(self, fd: int) -> None:
         """Make it this process's own, until it is closed, or the process ends in whatever way."""
-        try:
-            from fcntl import LOCK_EX, LOCK_NB, flock
-        except ImportError:  # pragma: no cover  (Windows)
-            raise PlanError("journal= needs file locks, which this system does not have") from None
         if not S_ISREG(os.fstat(fd).st_mode):
             raise PlanError(f"journal={self.path!r} is not a regular file")
-        until = monotonic() + IN_USE_S
-        while True:
-            try:
-                flock(fd, LOCK_EX | LOCK_NB)
+        try:
+            if lock_soon(fd):
                 return
-            except BlockingIOError:
-                if monotonic() < until:
-                    sleep(IN_USE_S / 50)
-                    continue
-                raise PlanError(
-                    f"journal={self.path!r} is in use by another run; give this one a path of its own, or wait"
-                ) from None
-            except OSError as error:
-                raise PlanError(f"journal={self.path!r} cannot be locked: {error.strerror}") from error
+        except ImportError:  # pragma: no cover  (Windows)
+            raise PlanError("journal= needs file locks, which this system does not have") from None
+        except OSError as error:
+            raise PlanError(f"journal={self.path!r} cannot be locked: {error.strerror}") from error
+        raise PlanError(
+            f"journal={self.path!r} is in use by another run; give this one a path of its own, or wait"
+        )
 
     def _read(self, fd: int, heading: dict[str, Any]) -> None:
         size = os.fstat(fd).st_size

@@ -94,7 +94,7 @@ def _ruled_out(hazards: tuple[Hazard, ...], *, shared_ok: bool) -> dict[str, str
     for hazard in hazards:
         families: set[str] = set(hazard.rules_out)
         if shared_ok and hazard.kind != "cannot_travel":
-            families &= {"processes"} if hazard.kind in ("writes", "shares") else set()
+            families &= {"processes"} if hazard.needs_order else set()
         for family in families:
             found.setdefault(family, str(hazard))
     return found

@@ -287,7 +287,11 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> l
     "--shared", type=click.Choice(["guard", "ok"]), default="guard", help="ok: allow shared writes."
 )
 @click.option("--seed", type=int, metavar="N", help="Seed random (and NumPy) for each split.")
-@click.option("--no-progress", is_flag=True, help="No progress bar, even on a terminal.")
+@click.option(
+    "--unordered", "ordered", flag_value=False, default=True, type=bool,
+    help="Let the records follow one another as they are done.",
+)  # fmt: skip
+@click.option("--no-progress", is_flag=True, help="Neither a bar nor lines that say how far it is.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @debug_option
 def process(
@@ -326,7 +330,7 @@ def process(
             load(combine) if combine is not None else None,
             path,
             quiet=quiet,
-            bar=not no_progress,
+            progress=not no_progress,
             stdout=stream,
             options=options,
         )

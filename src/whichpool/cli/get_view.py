@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import whichpool
 from whichpool.cli.standard import not_written
 from whichpool.cli.talk import say
-from whichpool.report.units import count, duration, size
+from whichpool.report.units import about, count, duration, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,15 +191,10 @@ def progress_line(seen: Snapshot) -> str:
     if seen.per_s is not None:
         said += f", {bytes_per_s(seen.per_s)}"
     if seen.left_s:
-        said += f", {_left(seen.left_s)} left"
+        said += f", {about(seen.left_s)} left"
     if failed := seen.outcomes.get("failed", 0):
         said += f", {failed:,} failed"
     return said
-
-
-def _left(seconds: float) -> str:
-    """Whole seconds: the tenths of a guess are nobody's business."""
-    return duration(max(1.0, float(round(seconds)))).replace(".00 s", " s").replace(".0 s", " s")
 
 
 class Screen(Lines):
@@ -264,7 +259,7 @@ class Screen(Lines):
                 amount = size(done)
             else:
                 amount = f"{size(done)} of {size(total)}" if sums else f"{done / (total or 1):.0%}"
-            said = (amount, bytes_per_s(per_s), _left(left_s) if left_s else "")
+            said = (amount, bytes_per_s(per_s), about(left_s) if left_s else "")
             files.add_row(Text(clean(name)), *([drawn] if bars else []), *map(Text, said))
 
         of = "" if seen.files is None else f" of {seen.files:,}"

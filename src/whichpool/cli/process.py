@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import ExitStack
+import sys
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import whichpool
 from whichpool.cli.endings import IO_FAILED, USAGE, Ending, raised_by_function
 from whichpool.cli.output import whole_file
 from whichpool.cli.standard import OUTPUT, not_written
-from whichpool.cli.talk import progress, say
+from whichpool.cli.talk import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import TextIO
 
-__all__ = ["condition", "process_dataset"]
+    from whichpool.dataset.records import Progress
+
+__all__ = ["condition", "lines", "process_dataset"]
+
+# Seconds between two lines where there is no terminal; as for `whichpool get`.
+LINES_S = 5.0
 
 _CONDITION = re.compile(r"\s*(?P<name>.+?)\s*(?P<operator>==|!=|<=|>=|<|>|=)\s*(?P<value>.+?)\s*", re.DOTALL)
 
@@ -48,7 +54,7 @@ def process_dataset(
     path: str | None,
     *,
     quiet: bool,
-    bar: bool,
+    progress: bool,
     stdout: TextIO,
     options: dict[str, Any],
 ) -> None:
@@ -60,7 +66,7 @@ def process_dataset(
         combine: As for ``whichpool.process``.
         path: The output; with ``combine``, the file of the value; ``None``: standard output.
         quiet: Say nothing but errors.
-        bar: Whether there may be a progress bar.
+        progress: Whether it may be said how far it is.
         stdout: Standard output, for the value only.
         options: Passed on.
 
@@ -74,14 +80,14 @@ def process_dataset(
         value_file = (
             stack.enter_context(whole_file(path)) if path is not None and combine is not None else None
         )
-        tick = stack.enter_context(progress(wanted=bar and not quiet, busy_stdout=False))
+        tell = stack.enter_context(_progress()) if progress and not quiet else False
         try:
             report = whichpool.process(
                 sources[0] if len(sources) == 1 else list(sources),
                 fn,
                 path if combine is None else None,
                 combine,
-                progress=tick,
+                progress=tell,
                 **options,
             )
         except BadOutput as error:
@@ -101,6 +107,37 @@ def process_dataset(
                 _print(stdout, line)
     if options.get("why_rerun") or not quiet:
         say(str(report))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], object]]:
+    """A bar on a terminal; else a line every few seconds."""
+    from whichpool.dataset.progress import bar
+
+    if sys.stderr.isatty():
+        with bar() as tell:
+            yield tell
+    else:
+        yield lines()
+
+
+def lines(every_s: float = LINES_S) -> Callable[[Progress], None]:
+    """What says how far it is, a line every few seconds, and nothing of a run that is over before.
+
+    Args:
+        every_s: Seconds between two lines.
+    """
+    from whichpool.dataset.progress import in_words
+
+    said_s = 0.0
+
+    def tell(seen: Progress) -> None:
+        nonlocal said_s
+        if seen.elapsed_s - said_s >= every_s and seen.splits < seen.splits_total:
+            said_s = seen.elapsed_s
+            say(in_words(seen))
+
+    return tell
 
 
 def _as_json(value: Any) -> str:

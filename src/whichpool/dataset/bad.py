@@ -111,14 +111,19 @@ class Limit:
         if (self._number or 0) < 0 or not 0 <= (self._share or 0) <= 1:
             raise PlanError(f"max_bad cannot be {asked!r}")
 
-    def check(self, bad: int, records: int) -> None:
+    def check(self, bad: int, records: int, expected: float = 0) -> None:
         """Whether the run may go on.
+
+        Args:
+            bad: So far.
+            records: So far.
+            expected: About how many there will be in the end: a share is one of all, and the first may be the worst.
 
         Raises:
             TooManyBad: No.
         """
         too_many = self._number is not None and bad > self._number
-        if too_many or (self._share is not None and bad > self._share * records):
+        if too_many or (self._share is not None and bad > self._share * max(records, expected)):
             raise TooManyBad(
                 f"{bad:,} of {records:,} records were bad, more than max_bad={self._asked} allows"
             )

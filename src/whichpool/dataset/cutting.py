@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import whichpool
@@ -137,20 +137,32 @@ def _csv(
         return [Split(0, (source,), begin, names=names)]
     starts = list(range(begin, source.size_bytes, split_bytes))
     if len(starts) > 1:
-        ranges = [(source.path, at, split_bytes, reading.dialect, reading.encoding) for at in starts]
+        ranges = [_Range(source, at, split_bytes, reading) for at in starts]
         scans = list(whichpool.map(_scan_range, ranges, **plan))
         starts, _ = csv_splits.compose(scans, starts)
     return _ranges(source, starts, names)
 
 
-def _scan_range(item: tuple[str, int, int, Dialect, str]) -> csv_splits.Scan:
-    path, offset, length, dialect, encoding = item
-    fd = os.open(path, os.O_RDONLY)
+@dataclass(frozen=True, slots=True, repr=False)
+class _Range:
+    """Bytes of a CSV file that are looked through for where records begin."""
+
+    source: Source
+    offset: int
+    length: int
+    reading: Reading
+
+    def __repr__(self) -> str:
+        return str(Split(0, (self.source,), self.offset, self.length))
+
+
+def _scan_range(item: _Range) -> csv_splits.Scan:
+    fd = os.open(item.source.path, os.O_RDONLY)
     try:
-        data = os.pread(fd, length, offset)
+        data = os.pread(fd, item.length, item.offset)
     finally:
         os.close(fd)
-    return csv_splits.scan(data, dialect, encoding)
+    return csv_splits.scan(data, item.reading.dialect, item.reading.encoding)
 
 
 def _header(

@@ -8,9 +8,6 @@ import whichpool
 
 __all__ = ["plan_for"]
 
-# How the guard begins to say that a call changes its item. Here each call has a batch of its own, made for it.
-ITEM = "is the item itself"
-
 
 def plan_for(fn: Any, engine: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The options for the engine, and what is to be said about them.
@@ -30,10 +27,9 @@ def plan_for(fn: Any, engine: dict[str, Any]) -> tuple[dict[str, Any], list[str]
     if engine.get("shared") == "ok" or plan in ("loop", (0, 1)):
         return engine, []
     called = vars(fn).get("__call__", fn) if isinstance(fn, type) else fn
+    # A call that changes its item changes a batch that was made for it, and that nobody else has.
     found = [
-        hazard
-        for hazard in whichpool.explain(called, []).hazards
-        if hazard.kind in ("writes", "shares") and not hazard.why.startswith(ITEM)
+        hazard for hazard in whichpool.explain(called, []).hazards if hazard.kind in ("writes", "shares")
     ]
     if not found:
         return engine, []

@@ -12,28 +12,23 @@ not found, and runs again. Receipts are whole or not there: they are renamed int
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pickle
 import shutil
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichpool.dataset.failures import OutputBusy, RunChanged
+from whichpool.files import lock_soon
 
 if TYPE_CHECKING:
     from whichpool.dataset.records import Split
 
 __all__ = ["Done", "Journal", "load", "store", "temporary_name"]
-
-# The lock of a run that was killed is held for a moment still, if it was just starting a process: by that one, until it
-# has become another program. So long is waited for that. Seconds; a guess.
-BUSY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -95,7 +90,6 @@ class Journal:
 
     def _locked(self) -> int:
         place = os.path.join(self.folder, "lock")
-        until = time.monotonic() + BUSY_S
         while True:
             os.makedirs(self.folder, exist_ok=True)
             try:
@@ -103,18 +97,13 @@ class Journal:
             except FileNotFoundError:
                 continue  # its last owner has just removed it
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not lock_soon(fd):
+                    raise OutputBusy(f"another run is at the same output: it holds {place}")
                 if os.fstat(fd).st_ino == os.stat(place).st_ino:
                     return fd
             except FileNotFoundError:
-                pass
-            except BlockingIOError:
-                os.close(fd)
-                if time.monotonic() < until:
-                    time.sleep(BUSY_S / 50)
-                    continue
-                raise OutputBusy(f"another run is at the same output: it holds {place}") from None
-            except OSError:
+                pass  # removed by its last owner between the two; the next look makes a new one
+            except BaseException:
                 os.close(fd)
                 raise
             os.close(fd)

@@ -27,7 +27,7 @@ def into_file(receipts: list[Receipt], folder: str, kind: str, output: str, *, u
     """The parts, one after the other, as one file.
 
     Args:
-        receipts: In the order of the input.
+        receipts: In the order that the output is to have.
         folder: The journal's.
         kind: One of `whichpool.dataset.writers.KINDS`.
         output: The path; a file that is there is replaced.
@@ -39,7 +39,7 @@ def into_file(receipts: list[Receipt], folder: str, kind: str, output: str, *, u
     """
     written = [each for each in receipts if each.part]
     parts = [os.path.join(folder, "parts", each.part or "") for each in written]
-    names = [f"the output of split {each.key.partition('-')[0]}" for each in written]
+    names = [f"the output of {each.split}" for each in written]
     temporary = os.path.join(folder, "whole.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -189,7 +189,7 @@ def into_folder(receipts: list[Receipt], folder: str, kind: str | None, output: 
     """The parts, or the files, as a folder.
 
     Args:
-        receipts: In the order of the input.
+        receipts: In the order that the parts are to have.
         folder: The journal's.
         kind: What the parts are; ``None``: the output is files that have names of their own.
         output: The path; an empty folder that is there is replaced.
@@ -206,9 +206,9 @@ def into_folder(receipts: list[Receipt], folder: str, kind: str | None, output: 
             for name in receipt.files:
                 if name in seen:
                     raise BadOutput(
-                        f"{name} would be written twice into {output}: two files of the input give it"
+                        f"{name} would be written twice into {output}: {seen[name]} gives it, and {receipt.split}"
                     )
-                seen[name] = receipt.key
+                seen[name] = receipt.split
         os.makedirs(place, exist_ok=True)
         _keep_only({*seen}, place)
     else:
@@ -221,7 +221,7 @@ def into_folder(receipts: list[Receipt], folder: str, kind: str | None, output: 
                 read = json.loads if kind == "csv" else str.splitlines
                 differ = sorted({*read(each.schema or "[]")} ^ {*read(first.schema or "[]")})
                 raise SchemaDrift(
-                    f"the outputs of splits {first.key[:6]} and {each.key[:6]} do not have the same columns: "
+                    f"the outputs of {first.split} and of {each.split} do not have the same columns: "
                     f"{'; '.join(differ)}"
                 )
             suffix = os.path.splitext(each.part or "")[1]

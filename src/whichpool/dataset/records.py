@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BadRecord", "Dialect", "ProcessReport", "Reading", "Receipt", "Source", "Split"]
+__all__ = ["BadRecord", "Dialect", "ProcessReport", "Progress", "Reading", "Receipt", "Source", "Split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,12 @@ class Source:
     """In a folder: the path from there, with ``/``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Split:
-    """What one call of the engine works on. This travels, and never rows."""
+    """What one call of the engine works on. This travels, and never rows.
+
+    It is named by its file and the bytes or row groups, also where the engine names its item.
+    """
 
     index: int
     """Its place in the order of the input."""
@@ -77,6 +80,8 @@ class Split:
         if self.length is not None:
             return f"{first}, bytes {self.offset} to {self.offset + self.length}"
         return first
+
+    __repr__ = __str__
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,8 @@ class Receipt:
     """What became of a split."""
 
     key: str
+    split: str
+    """In words."""
     rows_in: int
     rows_out: int
     rejected: int
@@ -124,6 +131,33 @@ class Receipt:
     """The columns of its output and their types, one to a line."""
     files: tuple[str, ...] = ()
     """What it put into an output folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far `whichpool.process` is.
+
+    Attributes:
+        splits: Done, those of an earlier run counted.
+        splits_total: All there are.
+        rows: Records read: rows, lines, or files.
+        rejected: How many of these were set aside.
+        bytes: Bytes of the input that this was, as they lie on the disk; of Parquet, about.
+        bytes_total: Of all the input.
+        elapsed_s: Seconds since the first split began.
+        bytes_per_s: Of the input, by this run; ``None``: nothing has been done yet.
+        left_s: Seconds that the rest will take if it goes on at this pace; ``None``: nothing has been done yet.
+    """
+
+    splits: int
+    splits_total: int
+    rows: int
+    rejected: int
+    bytes: int
+    bytes_total: int
+    elapsed_s: float
+    bytes_per_s: float | None
+    left_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,43 +1,33 @@
-"""`process`: from a source and a function to an output or a value."""
+"""`process`: from a source and a function to an output or a value.
+
+what is asked for  ->  planning: a Job  ->  cutting: splits  ->  running: what came of each  ->  closing: the output
+"""
 
 from __future__ import annotations
 
-import codecs
-import os
 import time
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import whichpool
-from whichpool.dataset.bad import MODES, Limit, as_lines
-from whichpool.dataset.code import code_of
+from whichpool.dataset.closing import close
 from whichpool.dataset.cutting import cut, usual_split_bytes
-from whichpool.dataset.failures import BadOutput, SplitDied
-from whichpool.dataset.formats import ARROW_ROWS, ROWS, format_for
+from whichpool.dataset.earlier import identity_of, opened, why
+from whichpool.dataset.formats import format_for
 from whichpool.dataset.guard import plan_for
-from whichpool.dataset.journal import Done, Journal
-from whichpool.dataset.merging import into_file, into_folder
-from whichpool.dataset.records import Dialect, ProcessReport, Reading, Receipt, Source, Split
+from whichpool.dataset.planning import Job, engine_options, goal_of, limited, reading_of, target_of
+from whichpool.dataset.progress import check, listener
+from whichpool.dataset.records import ProcessReport
+from whichpool.dataset.running import work_off
 from whichpool.dataset.sources import resolve
-from whichpool.dataset.task import NOTHING, Combine, Task, forget
-from whichpool.dataset.writers import KINDS, kind_of
+from whichpool.dataset.task import forget
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Mapping, Sequence
 
+    from whichpool.dataset.records import Dialect, Progress
+
 __all__ = ["process"]
-
-# Splits in progress for each core, if nobody says how many. Each takes memory, so there are fewer than the engine might
-# want for a function that waits. A guess: what waits for the disk or for a core leaves it to the other.
-SPLITS_A_CORE = 2
-
-# A split whose worker died of memory is read in twice as many pieces, up to so many. A guess: a 64th of a split of
-# 4 MB is 64 KB, and what does not fit then is not the split.
-MOST_PIECES = 64
-SIGKILL = 9
-
-_ENGINE = ("plan", "limit", "shared", "seed", "retries", "deadline", "timeout", "max_worker_memory")
 
 
 def process(
@@ -64,13 +54,14 @@ def process(
     journal: str | os.PathLike[str] | None = None,
     restart: bool = False,
     why_rerun: bool = False,
-    progress: Any = False,
+    progress: bool | Callable[[Progress], object] = False,
+    ordered: bool = True,
     **engine: Any,
 ) -> ProcessReport:
     """Map a function over a dataset into an output, or map-reduce it to a value, on every core.
 
     The input is cut into splits; each is read, worked off and written where it runs, so what travels to a worker
-    is a path and an offset. The splits are the items of `whichpool.imap` or `whichpool.map_reduce`.
+    is a path and an offset. The splits are the items of `whichpool.imap`.
 
     Args:
         source: A path, a glob, a folder, or a list of these: CSV, JSON lines, text, Parquet, or any files; the first
@@ -105,7 +96,11 @@ def process(
             output, and none without an output.
         restart: Drop what an earlier run has done, instead of going on from it.
         why_rerun: Run nothing: say in the notes of the report how much an earlier run has done, and what has changed.
-        progress: As for `whichpool.map`, in splits.
+        progress: ``False``, the default. ``True``: a bar, on a terminal. A function: called with a
+            `whichpool.dataset.records.Progress` (records, bytes, seconds left) about ten times a second, in the
+            caller's thread, and at the end.
+        ordered: ``False``: the records of an output in one file, or the parts of a folder, follow one another as their
+            splits were done; within a split in the order of the input. All of them are there, and counted, as else.
         **engine: ``plan``, ``limit``, ``shared``, ``seed``, ``retries``, ``deadline``, ``timeout`` and
             ``max_worker_memory``, as for `whichpool.map`. ``limit`` is twice the cores by default, except for whole
             files, since each split in progress takes memory: a function that waits for others may want more.
@@ -121,8 +116,9 @@ def process(
         BaseException: What ``fn`` raised, with the place in the input as a note.
     """
     begun = time.perf_counter()
-    job = _Job(fn, output, combine, bad, max_bad, quarantine, output_format, engine)
-    job.engine, kept_in_line = plan_for(fn, engine)
+    check(progress)
+    goal = goal_of(fn, output, combine, bad, max_bad, quarantine, output_format, ordered)
+    options, notes = plan_for(fn, engine_options(engine))
     chosen = format_for(fn, batch, None)
     sources, folders = resolve(
         source, format, whole_files=chosen in ("path",) or (chosen == "bytes" and not format)
@@ -131,335 +127,53 @@ def process(
     assert chosen is not None
     if where and sources[0].format != "parquet":
         raise whichpool.PlanError("where= is for Parquet; for other files the function can leave rows out")
-    job.check_places(sources, folders)
-    if unify and job.in_folder:
+    target = target_of(goal, sources, folders)
+    if unify and target.is_folder:
         raise whichpool.PlanError(
             "unify=True is for an output in one file; parts in a folder stay as they were written"
         )
-    given = _dialect(dialect, sources)
-    reading = Reading(
-        chosen,
-        tuple(columns) if columns is not None else None,
-        tuple(where) if where else None,
-        ROWS.get(chosen, ARROW_ROWS) if batch_rows is None else batch_rows,
-        encoding,
-        given,
-    )
-    try:
-        codecs.lookup(encoding)
-    except LookupError as error:
-        raise whichpool.PlanError(f"encoding= is not one that Python has: {error}") from error
-    if reading.batch_rows < 1:
-        raise whichpool.PlanError(f"batch_rows must be at least 1, not {batch_rows}")
+    reading = reading_of(chosen, sources, columns, where, batch_rows, encoding, dialect)
     length = usual_split_bytes(sources) if split_bytes is None else split_bytes
     if length < 1:
         raise whichpool.PlanError(f"split_bytes must be at least 1, not {length}")
-    if sources[0].format != "file" and job.engine.get("plan", "auto") == "auto":
-        job.engine.setdefault("limit", max(1, round(SPLITS_A_CORE * whichpool.doctor().cores)))
-    plan: dict[str, Any] = {name: engine[name] for name in ("plan", "limit") if name in engine}
-    kept = job.open(journal)
+    job = Job(goal, target, sources, reading, length, limited(options, sources))
+    kept = opened(goal.output, journal)
     if kept is None and why_rerun:
         raise whichpool.PlanError("why_rerun= is about a run with an output or a journal")
     finished = False
     try:
-        splits, reading, notes = cut(
-            sources, reading, length, tuple(header) if header is not None else None, schema, plan
-        )
+        names = tuple(header) if header is not None else None
+        asked: dict[str, Any] = {name: engine[name] for name in ("plan", "limit") if name in engine}
+        splits, reading, said = cut(sources, reading, length, names, schema, asked)
+        notes += said
         if kept is not None:
-            parameters = {
-                **{field.name: repr(getattr(reading, field.name)) for field in fields(reading)},
-                "split_bytes": repr(length),
-                "bad": bad,
-                "output": repr((job.kind, job.header)),
-                "seed": repr(engine.get("seed")),
-            }
-            files = {each.path: f"{each.size_bytes} bytes, {each.mtime_ns} ns" for each in sources}
-            code = code_of(fn) | (
-                {f"combine: {k}": v for k, v in code_of(combine).items()} if combine else {}
-            )
+            identity = identity_of(job, reading)
             if why_rerun:
-                return _why(splits, kept, kept.compare(code, parameters, files))
-            kept.begin(code, parameters, files, restart)
+                return why(splits, kept, identity)
+            kept.begin(*identity, restart)
             notes += [f"since the earlier run: {change}" for change in kept.changes]
-        results, run, resumed, value = job.run(splits, reading, kept, progress)
-        total = job.total(results)
-        job.limit.check(total.rejected, total.rows_in)
-        aside = job.finish(results, kept, unify)
+        with listener(progress) as tell:
+            worked = work_off(job, splits, reading, kept, tell)
+        notes += worked.notes
+        total = worked.total
+        goal.limit.check(total.rejected, total.rows_in)
+        aside = close(goal, target, worked.results, kept, unify=unify)
         finished = True
     finally:
         forget()
         if kept is not None:
             kept.close(remove=finished or not kept.has_any)
     return ProcessReport(
-        value,
-        job.output,
+        worked.value,
+        goal.output,
         total.rows_in,
         total.rows_out,
         total.rejected,
         sum(each.size_bytes for each in sources),
         len(splits),
-        resumed,
+        worked.resumed,
         time.perf_counter() - begun,
         aside,
-        (*kept_in_line, *notes),
-        run,
+        tuple(notes),
+        worked.run,
     )
-
-
-def _why(splits: list[Split], kept: Journal, refused: list[str]) -> ProcessReport:
-    """What would run, and why."""
-    done = 0 if refused else len(kept.look(splits))
-    if kept.fresh:
-        notes = ["no earlier run at this output was left unfinished: all would run"]
-    else:
-        notes = [f"{done} of {len(splits)} splits have been done, and {len(splits) - done} would run"]
-        notes += [f"since the earlier run: {change}" for change in kept.changes]
-        if refused:
-            notes.append("refused as it is: restart drops what has been done")
-    return ProcessReport(None, None, 0, 0, 0, 0, len(splits), done, 0.0, None, tuple(notes))
-
-
-def _dialect(given: Dialect | Mapping[str, Any] | None, sources: list[Source]) -> Dialect:
-    if isinstance(given, Dialect):
-        return given
-    if given is not None:
-        try:
-            return Dialect(**given)
-        except TypeError as error:
-            raise whichpool.PlanError(f"dialect= takes the names that csv.reader has: {error}") from None
-    names = [source.path.lower() for source in sources]
-    tabs = [".tsv" in os.path.basename(name)[-8:] for name in names]
-    return Dialect(delimiter="\t") if tabs and all(tabs) else Dialect()
-
-
-class _Job:
-    """What is to be done with the splits, and where it goes."""
-
-    def __init__(
-        self,
-        fn: Any,
-        output: Any,
-        combine: Any,
-        bad: str,
-        max_bad: Any,
-        quarantine: Any,
-        output_format: Any,
-        engine: Any,
-    ) -> None:
-        if not callable(fn):
-            raise TypeError(f"fn must be a function or a class, not {type(fn).__name__}")
-        if combine is not None and not callable(combine):
-            raise TypeError(f"combine must be a function of two values, not {type(combine).__name__}")
-        if (output is None) == (combine is None):
-            raise whichpool.PlanError(
-                "give output=, where results go, or combine=, which makes one value of them"
-            )
-        if bad not in MODES:
-            raise whichpool.PlanError(f"bad must be one of {', '.join(MODES)}, not {bad!r}")
-        unknown = sorted(engine.keys() - {*_ENGINE})
-        if unknown:
-            raise whichpool.PlanError(f"process() has no option {unknown[0]!r}")
-        if output_format is not None and output_format not in KINDS.values():
-            raise whichpool.PlanError(f"output_format must be one of {', '.join(sorted({*KINDS.values()}))}")
-        self.fn = fn
-        self.output = os.fspath(output) if output is not None else None
-        self.combine = combine
-        self.bad = bad
-        self.limit = Limit(max_bad)
-        self.kind = kind_of(self.output) if self.output is not None else None
-        self.in_folder = self.output is not None and self.kind is None
-        self.header = False
-        self._output_format = output_format
-        self.engine = engine
-        self._aside = os.fspath(quarantine) if quarantine is not None else None
-        if self.bad == "quarantine" and self._aside is None:
-            if self.output is None:
-                raise whichpool.PlanError(
-                    'bad="quarantine" without an output needs quarantine=, a file to write'
-                )
-            self._aside = self.output.rstrip("/") + ".bad.jsonl"
-
-    def check_places(self, sources: list[Source], folders: dict[str, bool]) -> None:
-        """Whether the output can be where it is asked to be.
-
-        Raises:
-            BadOutput: It is in the input, or is there and not empty, or its folder is missing.
-        """
-        if self.output is None:
-            return
-        place = os.path.realpath(self.output)
-        for source in sources:
-            if os.path.realpath(source.path) == place:
-                raise BadOutput(f"the output {self.output} is a file of the input: give another name")
-        for folder, is_all_input in folders.items():
-            inside = os.path.realpath(folder)
-            if place == inside or (
-                place.startswith(os.path.join(inside, "")) and (is_all_input or self.in_folder)
-            ):
-                raise BadOutput(
-                    f"the output {self.output} is inside the input {folder}: the next run would read it"
-                )
-        if not os.path.isdir(os.path.dirname(place)):
-            raise BadOutput(f"the folder of {self.output} is not there: make it first")
-        if self.in_folder and os.path.exists(place) and (not os.path.isdir(place) or os.listdir(place)):
-            raise BadOutput(f"{self.output} is there, and not empty: remove it, or give another name")
-        if self.in_folder and (sources[0].format != "file" or self._output_format):
-            self.kind = self._output_format or "parquet"
-            self.header = self.kind == "csv"
-
-    def open(self, journal: Any) -> Journal | None:
-        """The folder in which parts and receipts are, held by this run."""
-        if journal is not None:
-            made = Journal(os.fspath(journal))
-            beside = os.path.dirname(os.path.abspath(self.output)) if self.output is not None else made.folder
-            if os.stat(made.folder).st_dev != os.stat(beside).st_dev:
-                made.close(remove=not made.has_any)
-                raise BadOutput(
-                    f"the journal {made.folder} and the output must be on one file system, so that one can "
-                    "become the other at once"
-                )
-            return made
-        if self.output is None:
-            return None
-        head, name = os.path.split(os.path.abspath(self.output))
-        return Journal(os.path.join(head, f".{name}.whichpool"))
-
-    def run(
-        self, splits: list[Split], reading: Reading, kept: Journal | None, progress: Any
-    ) -> tuple[list[Done], Any, int, Any]:
-        """All the splits, those excepted that have been done.
-
-        Returns:
-            What came of each, in order (or of all together); the engine's report; how many had been done; the value.
-        """
-        kind = "folder" if self.in_folder and self.kind is None else self.kind
-        folder = kept.folder if kept is not None else None
-        combine = Combine(self.combine) if self.combine is not None else None
-        task = Task(self.fn, reading, self.bad, uuid4().hex, folder, kind, self.header, combine)
-        have = kept.done(splits) if kept is not None else {}
-        options = {**self.engine, "progress": progress}
-        if combine is not None:
-            done, run = self._reduced(task, combine, splits, options)
-            value = None if done is None or _no_value(done) else done.value
-            return ([done] if done is not None else []), run, len(have), value
-        if kind == "folder":
-            have = {key: done for key, done in have.items() if self._has_files(folder or "", done)}
-        results, run = self._mapped(task, [split for split in splits if split.key not in have], options, have)
-        by_key = have | {done.receipt.key: done for done in results}
-        return [by_key[split.key] for split in splits], run, len(have), None
-
-    @staticmethod
-    def _has_files(folder: str, done: Done) -> bool:
-        return all(os.path.exists(os.path.join(folder, "files", name)) for name in done.receipt.files)
-
-    def _mapped(
-        self, task: Task, splits: list[Split], options: dict[str, Any], have: dict[str, Done]
-    ) -> tuple[list[Done], Any]:
-        """With the largest first, so that the workers end together; their order is restored from their names."""
-        waiting = (
-            sorted(splits, key=_size, reverse=True)
-            if splits and len({_size(s) for s in splits}) > 1
-            else splits
-        )
-        found: list[Done] = []
-        rows = sum(done.receipt.rows_in for done in have.values())
-        bad = sum(done.receipt.rejected for done in have.values())
-        run = None
-        while waiting:
-            again: list[Split] = []
-            # What is tried again because its worker died of memory has all the memory there is.
-            alone = {"plan": "processes", "limit": 1} if waiting[0].pieces > 1 else {}
-            with whichpool.imap(
-                task, waiting, ordered=False, on_error="return", **{**options, **alone}
-            ) as results:
-                for result in results:
-                    if isinstance(result, whichpool.Failure):
-                        again.append(_smaller(waiting[result.index], result.error))
-                        continue
-                    found.append(result)
-                    rows += result.receipt.rows_in
-                    bad += result.receipt.rejected
-                    if bad:
-                        self.limit.check(bad, rows)
-                run = run or results.report
-            waiting = again
-        return found, run
-
-    def _reduced(
-        self, task: Task, combine: Combine, splits: list[Split], options: dict[str, Any]
-    ) -> tuple[Done | None, Any]:
-        """As one value; a split whose worker died of memory is read in smaller pieces, and the rest done again."""
-        splits = [*splits]
-        while splits:
-            try:
-                return whichpool.map_reduce(task, splits, combine, **options), None
-            except (whichpool.WorkerDied, MemoryError) as error:
-                index = getattr(error, "index", None)
-                if index is None:
-                    raise
-                splits[index] = _smaller(splits[index], error)
-        return None, None
-
-    @staticmethod
-    def total(results: list[Done]) -> Receipt:
-        """The counts of all."""
-        receipts = [done.receipt for done in results]
-        return Receipt(
-            "",
-            sum(each.rows_in for each in receipts),
-            sum(each.rows_out for each in receipts),
-            sum(each.rejected for each in receipts),
-        )
-
-    def finish(self, results: list[Done], kept: Journal | None, unify: bool) -> str | None:
-        """Write what was set aside, and let the output appear.
-
-        Returns:
-            The file with what was set aside, if anything was.
-        """
-        found = [each for done in results for each in done.bad]
-        aside = None
-        if self.bad == "quarantine" and self._aside is not None:
-            if found:
-                aside = self._aside
-                with open(aside + ".tmp", "w", encoding="utf-8") as file:
-                    file.write(as_lines(found))
-                os.replace(aside + ".tmp", aside)
-            elif os.path.exists(self._aside):
-                os.remove(self._aside)  # of an earlier run: nothing is set aside any more
-        if self.output is not None and kept is not None:
-            receipts = [done.receipt for done in results]
-            if self.in_folder:
-                into_folder(receipts, kept.folder, self.kind, self.output, unify=unify)
-            else:
-                into_file(receipts, kept.folder, self.kind or "", self.output, unify=unify)
-        return aside
-
-
-def _no_value(done: Done) -> bool:
-    return isinstance(done.value, str) and done.value == NOTHING
-
-
-def _size(split: Split) -> int:
-    """Bytes, about."""
-    if split.length is not None:
-        return split.length >> 16  # splits of about the same size keep their order
-    return sum(source.size_bytes for source in split.sources)
-
-
-def _smaller(split: Split, error: BaseException) -> Split:
-    """The split, to be read in smaller pieces, if it was memory that it failed of.
-
-    Raises:
-        SplitDied: It cannot be read in smaller pieces.
-        BaseException: It was something else.
-    """
-    killed = isinstance(error, whichpool.WorkerDied) and error.exitcode == -SIGKILL
-    if not killed and not isinstance(error, MemoryError):
-        raise error
-    if split.pieces >= MOST_PIECES:
-        raise SplitDied(
-            f"{split}: its worker runs out of memory, though it reads it in {split.pieces} pieces; "
-            "the function holds more than it is given, or the machine has too little"
-        ) from error
-    return replace(split, pieces=split.pieces * 2)

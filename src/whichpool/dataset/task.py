@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from whichpool.dataset.bad import Rejects
 from whichpool.dataset.cutting import halves
 from whichpool.dataset.formats import convert
-from whichpool.dataset.journal import Done, load, store
+from whichpool.dataset.journal import Done, store
 from whichpool.dataset.readers import read
 from whichpool.dataset.records import Receipt
 from whichpool.dataset.sources import check_unchanged
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from whichpool.dataset.readers import Batch
     from whichpool.dataset.records import Reading, Split
 
-__all__ = ["NOTHING", "Combine", "Task", "forget"]
+__all__ = ["Combine", "Task", "forget", "is_nothing", "pieces_of"]
 
 NOTHING = "whichpool.dataset: no value"
 """Stands for the value of a split without records; compared with ``is`` it would not survive the way to a worker."""
@@ -56,12 +56,13 @@ class Combine:
 
     def value(self, first: Any, second: Any) -> Any:
         """Of two values; a split without records has none."""
-        if _is_nothing(first):
+        if is_nothing(first):
             return second
-        return first if _is_nothing(second) else self.function(first, second)
+        return first if is_nothing(second) else self.function(first, second)
 
 
-def _is_nothing(value: Any) -> bool:
+def is_nothing(value: Any) -> bool:
+    """Whether it stands for the value of a split without records."""
     return isinstance(value, str) and value == NOTHING
 
 
@@ -90,10 +91,6 @@ class Task:
             InputChanged: Its file is not the one any more that was cut.
             BaseException: What the function raised, with where in a note.
         """
-        if self.combine is not None and self.folder is not None:
-            done = load(self.folder, split.key)
-            if done is not None:
-                return done
         for source in split.sources:
             check_unchanged(source)
         rejects = Rejects(split, self.bad)
@@ -117,7 +114,9 @@ class Task:
             raise
         names = tuple(writer.names) if isinstance(writer, FolderWriter) else ()
         rows_out = writer.rows if writer is not None else 0
-        receipt = Receipt(split.key, rows_in, rows_out, rejects.count, part[0], part[1], part[2], names)
+        receipt = Receipt(
+            split.key, str(split), rows_in, rows_out, rejects.count, part[0], part[1], part[2], names
+        )
         done = Done(receipt, value, tuple(rejects.found))
         if self.folder is not None:
             store(self.folder, split.key, done)
@@ -129,7 +128,7 @@ class Task:
         reading = self.reading
         if self.combine is not None and reading.batch in ("dict", "line"):
             reading = replace(reading, batch_rows=min(reading.batch_rows, LOT_ROWS))
-        for piece in _pieces(split, reading):
+        for piece in pieces_of(split, reading):
             for batch in read(piece, reading, rejects):
                 rows_in += batch.rows
                 for result, part in self._results(call, batch, piece, rejects):
@@ -201,7 +200,8 @@ class Task:
             yield from self._results(call, part, split, rejects)
 
 
-def _pieces(split: Split, reading: Reading) -> list[Split]:
+def pieces_of(split: Split, reading: Reading) -> list[Split]:
+    """What is read one after the other: as many as the split says, or as it can be cut into."""
     parts = [split]
     while len(parts) < split.pieces:
         cut = [halves(part, reading) for part in parts]

@@ -1,7 +1,7 @@
 """What each host could take, remembered between runs.
 
 One small JSON file in the user's cache folder. It is a convenience: where it cannot be read or written, each run finds
-out for itself, and nobody is told. ``WHICHPOOL_CACHE`` names another folder; set but empty, nothing is kept on disk.
+out for itself, and nobody is told. Which folder that is: `whichpool.files.cache_folder`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+
+from whichpool.files import cache_folder
 
 __all__ = ["load", "store"]
 
@@ -66,9 +68,5 @@ def store(learned: dict[str, int], before: dict[str, int]) -> None:
 
 
 def _path() -> str | None:
-    folder = os.environ.get("WHICHPOOL_CACHE")
-    if folder is None:
-        from platformdirs import user_cache_dir
-
-        folder = user_cache_dir("whichpool", appauthor=False)
+    folder = cache_folder()
     return os.path.join(folder, FILE) if folder else None

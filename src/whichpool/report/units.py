@@ -54,6 +54,15 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min"
 
 
+def about(seconds: float) -> str:
+    """Seconds that are a guess: in whole ones, and at least one.
+
+    >>> [about(s) for s in (0.2, 6.4, 75)]
+    ['1 s', '6 s', '1 min 15 s']
+    """
+    return duration(max(1.0, float(round(seconds)))).replace(".00 s", " s").replace(".0 s", " s")
+
+
 def size(amount_bytes: float | None) -> str:
     """Bytes in decimal units.
 

@@ -119,7 +119,7 @@ class Guard:
             return loaded
         from ._words import about_change
 
-        known = {loose(h.name): h for h in self.read() if h.kind in ("writes", "shares")}
+        known = {loose(h.name): h for h in self.read() if h.needs_order}
         where = self._where()
         seen = (known.get(loose(name)) or about_change(name, where) for name in names)
         return tuple(dict.fromkeys((*seen, *loaded)))

@@ -67,9 +67,9 @@ def about_write(found: Finding, memo: bool) -> Hazard:
         return Hazard("writes", name, found.where, why, advice, _BOTH if stays else _THREADS)
     if role == "item":
         if how == "next":
-            return Hazard("writes", name, found.where, _USED_UP, _ITERATOR, _BOTH)
+            return Hazard("changes_item", name, found.where, _USED_UP, _ITERATOR, _BOTH)
         return Hazard(
-            "writes",
+            "changes_item",
             name,
             found.where,
             f"is the item itself, or a part of it, and is changed: {_LOST}",
@@ -103,7 +103,8 @@ def about_change(name: str, where: str) -> Hazard:
     """A change that was seen, and not read off the code."""
     item = name == "item" or name.startswith(("item.", "item["))
     if item:
-        return Hazard("writes", name, where, f"was seen to be changed by the call: {_LOST}", _ITEM, _BOTH)
+        why = f"was seen to be changed by the call: {_LOST}"
+        return Hazard("changes_item", name, where, why, _ITEM, _BOTH)
     advice = _SELF.format(owner=name.rpartition(".")[0]) if "." in name else _RETURN
     return Hazard(
         "writes", name, where, "was seen to change during a call, and all calls share it", advice, _BOTH
