@@ -33,6 +33,16 @@ def doubled(row: dict) -> dict:
     return {"id": row["id"], "twice": int(row["x"]) * 2}
 
 
+def same_row(row: dict) -> dict:
+    return row
+
+
+def not_200(row: dict) -> int:
+    if row["x"] == 200:
+        raise ValueError("two hundred")
+    return 1
+
+
 def picky(row: dict) -> dict:
     if row["x"] == "13":
         raise ValueError("thirteen")

@@ -28,6 +28,9 @@ __all__ = ["Header", "cut", "halves", "usual_split_bytes"]
 SHARES = 64
 LEAST_SPLIT_BYTES = 1 << 20
 MOST_SPLIT_BYTES = 4 << 20
+# Where each row is a call of its own, so many bytes take Python 10 ms and more, and the function does not see how many
+# there are in a split. A guess: what is known of the work after the first split, and the tail, are as much shorter.
+LEAST_SPLIT_BYTES_OF_ROWS = 1 << 18
 # The columns' types are those of so many places, of so many bytes each. A guess.
 SAMPLES = 8
 SAMPLE_BYTES = 1 << 18
@@ -36,11 +39,18 @@ Header = tuple[str, ...] | None
 """The names of the columns where files have no header row; ``None``: the first row is the header."""
 
 
-def usual_split_bytes(sources: list[Source]) -> int:
-    """How long a split is if nobody says so; it depends on the input alone, so that a run can be taken up again."""
+def usual_split_bytes(sources: list[Source], batch: str) -> int:
+    """How long a split is if nobody says so.
+
+    It depends on the input and on what the function takes, so that a run can be taken up again.
+    """
     total = sum(source.size_bytes for source in sources)
-    # A short text is likely a list of what to do: its bytes do not say how long that takes.
-    least = 1 if sources and sources[0].format == "text" else LEAST_SPLIT_BYTES
+    kind = sources[0].format if sources else ""
+    least = LEAST_SPLIT_BYTES
+    if kind == "text":
+        least = 1  # likely a list of what to do: its bytes do not say how long that takes
+    elif kind in ("csv", "jsonl") and batch in ("dict", "line"):
+        least = LEAST_SPLIT_BYTES_OF_ROWS
     return min(MOST_SPLIT_BYTES, max(least, total // SHARES))
 
 
@@ -74,10 +84,12 @@ def cut(
         splits = [Split(0, group) for group in groups_of_files(sources, split_bytes)]
     elif kind == "parquet":
         _same_columns(sources, reading)
+        # Rows that go through Python take so much longer than reading them that a row group is worth reading twice.
+        python = reading.batch in ("dict", "dicts") and not reading.where
         splits = [
-            Split(0, (source,), row_groups=groups)
+            Split(0, (source,), row_groups=groups, rows=rows)
             for source in sources
-            for groups in groups_of(source, split_bytes, reading.where)
+            for groups, rows in groups_of(source, split_bytes, reading.where, in_parts=python)
         ]
     else:
         splits = []

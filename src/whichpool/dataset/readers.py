@@ -369,15 +369,31 @@ def _parquet(split: Split, reading: Reading) -> Iterator[Batch]:
         with open_parquet(source) as file:
             for group in range(split.row_groups[0] if split.row_groups else 0):
                 first += file.metadata.row_group(group).num_rows
-            for batch in file.iter_batches(
+            batches = file.iter_batches(
                 reading.batch_rows, row_groups=split.row_groups, columns=columns, use_threads=False
-            ):
+            )
+            if split.rows is not None:
+                first += split.rows[0]
+                batches = _within(batches, *split.rows)
+            for batch in batches:
                 yield Batch(as_wanted(batch), range(first, first + batch.num_rows))
                 first += batch.num_rows
     except (arrow.ArrowException, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise BadInput(f"{split} cannot be read: {error}") from error
+
+
+def _within(batches: Iterator[Any], begin: int, end: int) -> Iterator[Any]:
+    """Those rows of the batches whose numbers are in this range."""
+    at = 0
+    for batch in batches:
+        low, high = max(begin - at, 0), min(end - at, batch.num_rows)
+        if low < high:
+            yield batch.slice(low, high - low)
+        at += batch.num_rows
+        if at >= end:
+            return
 
 
 # --- whole files --------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def process(
         header: The names of the columns, where CSV has no header row.
         batch_rows: The most records in a batch; ``None``, the default: 65,536 of pyarrow's, 8,192 of Python's.
         split_bytes: About how long a split is; ``None``, the default: a 64th of the input, within 1 to 4 MB;
-            of text, however short.
+            from 256 KB on where each row is a call; of text, however short.
         bad: ``"raise"``, the default: what cannot be read, or what ``fn`` raises, ends the run. ``"skip"``: goes on
             without that record. ``"quarantine"``: and sets it aside. A batch that fails is tried in halves, until the
             records are found that it fails for.
@@ -133,7 +133,7 @@ def process(
             "unify=True is for an output in one file; parts in a folder stay as they were written"
         )
     reading = reading_of(chosen, sources, columns, where, batch_rows, encoding, dialect)
-    length = usual_split_bytes(sources) if split_bytes is None else split_bytes
+    length = usual_split_bytes(sources, chosen) if split_bytes is None else split_bytes
     if length < 1:
         raise whichpool.PlanError(f"split_bytes must be at least 1, not {length}")
     job = Job(goal, target, sources, reading, length, limited(options, sources))

@@ -12,6 +12,9 @@ __all__ = ["groups_of_files"]
 # Files in a split, at the most. Opening one and handling it takes time however small it is, and a run should be able
 # to end its workers together. A guess.
 MOST_FILES = 64
+# And at least so many splits are made, if there are as many files: their bytes do not say how long they take (of a
+# picture, say), and the last splits of a run should be short. A guess.
+SHARES = 64
 
 
 def groups_of_files(sources: list[Source], split_bytes: int) -> list[tuple[Source, ...]]:
@@ -23,7 +26,7 @@ def groups_of_files(sources: list[Source], split_bytes: int) -> list[tuple[Sourc
     [['a'], ['b'], ['c'], ['d']]
     """
     most = max(
-        1, min(MOST_FILES, len(sources) // 16)
+        1, min(MOST_FILES, len(sources) // SHARES)
     )  # a few files: one each, so that all the cores have some
     groups: list[list[Source]] = []
     filled = 0
