@@ -40,6 +40,7 @@ def test_many_small_files_are_several_to_a_split_and_a_few_one_each():
     groups = groups_of_files(many, MB)
     assert [file for group in groups for file in group] == many
     assert {len(group) for group in groups} == {10}
+    assert {len(group) for group in groups_of_files(many, MB, combined=True)} == {20}
     assert {len(group) for group in groups_of_files(many[:100], MB)} == {1}
 
 
@@ -79,6 +80,19 @@ def test_a_large_row_group_is_several_splits_where_its_rows_go_through_python(wi
 def test_a_row_group_has_no_more_parts_than_reading_over_the_others_is_worth(wide_groups, monkeypatch):
     monkeypatch.setattr(parquet, "LEAST_ROWS", 2)
     assert sum(split.row_groups == (0,) for split in splits_of(wide_groups, "dict")) == parquet.MOST_PARTS
+
+
+def test_the_first_split_of_all_is_short_where_nothing_is_known_of_the_work(wide_groups, monkeypatch):
+    monkeypatch.setattr(parquet, "PROBE_ROWS", 9)
+    sources, _ = resolve([wide_groups, wide_groups])
+    splits = cut(sources, Reading("dict"), 1, None, None, {})[0]
+    assert [split.rows for split in splits if split.row_groups == (0,)] == [
+        *[(0, 9), (9, 33), (33, 66), (66, 100)],
+        *[(0, 33), (33, 66), (66, 100)],
+    ]
+    monkeypatch.setattr(parquet, "LEAST_ROWS", 1000)
+    assert [split.rows for split in splits_of(wide_groups, "dict")] == [(0, 9), (9, 100), None, None]
+    assert {split.rows for split in splits_of(wide_groups, "arrow")} == {None}
 
 
 @pytest.mark.parametrize("batch_rows", [1, 10, 33, 1000])

@@ -61,6 +61,8 @@ def cut(
     header: Header,
     schema: Any,
     plan: dict[str, Any],
+    *,
+    combined: bool = False,
 ) -> tuple[list[Split], Reading, list[str]]:
     """All the splits, numbered in the order of the input.
 
@@ -71,6 +73,7 @@ def cut(
         header: See `Header`.
         schema: A `pyarrow.Schema`; ``None``: found out from samples, where it is needed.
         plan: Options for whichpool, with which CSV is scanned.
+        combined: The results of the splits become one value.
 
     Returns:
         The splits; ``reading`` with its schema; notes.
@@ -81,15 +84,17 @@ def cut(
     kind = sources[0].format
     notes: list[str] = []
     if kind == "file":
-        splits = [Split(0, group) for group in groups_of_files(sources, split_bytes)]
+        splits = [Split(0, group) for group in groups_of_files(sources, split_bytes, combined=combined)]
     elif kind == "parquet":
         _same_columns(sources, reading)
         # Rows that go through Python take so much longer than reading them that a row group is worth reading twice.
         python = reading.batch in ("dict", "dicts") and not reading.where
         splits = [
             Split(0, (source,), row_groups=groups, rows=rows)
-            for source in sources
-            for groups, rows in groups_of(source, split_bytes, reading.where, in_parts=python)
+            for number, source in enumerate(sources)
+            for groups, rows in groups_of(
+                source, split_bytes, reading.where, in_parts=python, probe=python and number == 0
+            )
         ]
     else:
         splits = []

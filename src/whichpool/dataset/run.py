@@ -144,7 +144,9 @@ def process(
     try:
         names = tuple(header) if header is not None else None
         asked: dict[str, Any] = {name: engine[name] for name in ("plan", "limit") if name in engine}
-        splits, reading, said = cut(sources, reading, length, names, schema, asked)
+        splits, reading, said = cut(
+            sources, reading, length, names, schema, asked, combined=combine is not None
+        )
         notes += said
         if kept is not None:
             identity = identity_of(job, reading)
