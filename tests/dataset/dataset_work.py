@@ -168,3 +168,15 @@ def slow_ids(rows: list[dict]) -> list[dict]:
 
     time.sleep(0.05)
     return rows
+
+
+class Logging:
+    """Appends the length of what it is called with to a file."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+
+    def __call__(self, content: bytes) -> bytes:
+        with open(self.log, "a") as file:
+            file.write(f"{len(content)}\n")
+        return content

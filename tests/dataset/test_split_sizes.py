@@ -39,8 +39,9 @@ def test_many_small_files_are_several_to_a_split_and_a_few_one_each():
     many = [Source(f"{n:04}", "file", 1000, 0) for n in range(640)]
     groups = groups_of_files(many, MB)
     assert [file for group in groups for file in group] == many
-    assert {len(group) for group in groups} == {10}
-    assert {len(group) for group in groups_of_files(many, MB, combined=True)} == {20}
+    assert [len(group) for group in groups] == [1, 1, *[10] * 63, 8]
+    combined = groups_of_files(many, MB, combined=True)
+    assert [len(group) for group in combined] == [1, 1, *[20] * 31, 18]
     assert {len(group) for group in groups_of_files(many[:100], MB)} == {1}
 
 
@@ -82,16 +83,19 @@ def test_a_row_group_has_no_more_parts_than_reading_over_the_others_is_worth(wid
     assert sum(split.row_groups == (0,) for split in splits_of(wide_groups, "dict")) == parquet.MOST_PARTS
 
 
-def test_the_first_split_of_all_is_short_where_nothing_is_known_of_the_work(wide_groups, monkeypatch):
-    monkeypatch.setattr(parquet, "PROBE_ROWS", 9)
+def test_the_first_splits_of_all_are_short_where_nothing_is_known_of_the_work(wide_groups, monkeypatch):
+    monkeypatch.setattr(parquet, "PROBE_ROWS", 6)
     sources, _ = resolve([wide_groups, wide_groups])
     splits = cut(sources, Reading("dict"), 1, None, None, {})[0]
     assert [split.rows for split in splits if split.row_groups == (0,)] == [
-        *[(0, 9), (9, 33), (33, 66), (66, 100)],
+        *[(0, 6), (6, 12), (12, 33), (33, 66), (66, 100)],
         *[(0, 33), (33, 66), (66, 100)],
     ]
     monkeypatch.setattr(parquet, "LEAST_ROWS", 1000)
-    assert [split.rows for split in splits_of(wide_groups, "dict")] == [(0, 9), (9, 100), None, None]
+    assert [split.rows for split in splits_of(wide_groups, "dict")] == [
+        *[(0, 6), (6, 12), (12, 100)],
+        *[None, None],
+    ]
     assert {split.rows for split in splits_of(wide_groups, "arrow")} == {None}
 
 
@@ -122,6 +126,21 @@ def test_a_bad_row_of_a_part_has_its_number_in_the_file(wide_groups, tmp_path):
     (bad,) = [json.loads(line) for line in aside.read_text().splitlines()]
     assert (bad["where"], bad["position"]) == ("row", 200)
     assert bad["split"].endswith("in.parquet, row group 2, its rows 66 to 99")
+
+
+def test_the_short_splits_come_first_and_then_the_largest(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    sizes = [5, 5, 1, 900, *range(10, 22)]
+    for n, size in enumerate(sizes):
+        (folder / f"{n:02}.bin").write_bytes(b"x" * size)
+    log = tmp_path / "log"
+    whichpool.process(folder, work.Logging(str(log)), tmp_path / "out", split_bytes=1, plan="loop")
+    assert [int(size) for size in log.read_text().split()] == [5, 5, 900, *range(21, 9, -1), 1]
+    log.unlink()
+    (folder / "15.bin").unlink()
+    whichpool.process(folder, work.Logging(str(log)), tmp_path / "fewer", split_bytes=1, plan="loop")
+    assert log.read_text().startswith("900\n")
 
 
 def test_a_part_is_named_by_its_rows():

@@ -69,7 +69,9 @@ class Split:
         """Names it, and what it reads; sorts as the input does. Another file, or another cut, has another key."""
         from hashlib import blake2b
 
-        what = repr((self.sources, self.offset, self.length, self.row_groups, self.rows, self.names))
+        # Not the sources' own representations: those are made in Python, of thousands of small files several times.
+        files = [(s.path, s.format, s.size_bytes, s.mtime_ns, s.compression, s.name) for s in self.sources]
+        what = repr((files, self.offset, self.length, self.row_groups, self.rows, self.names))
         return f"{self.index:06d}-{blake2b(what.encode(), digest_size=8).hexdigest()}"
 
     def __str__(self) -> str:

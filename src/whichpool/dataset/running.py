@@ -11,6 +11,7 @@ import whichpool
 from whichpool.dataset.failures import SplitDied
 from whichpool.dataset.progress import Book
 from whichpool.dataset.records import Receipt
+from whichpool.dataset.splits.folder import PROBES
 from whichpool.dataset.task import Combine, Task, is_nothing, pieces_of
 from whichpool.dataset.tree import Tree
 
@@ -28,6 +29,8 @@ __all__ = ["Worked", "work_off"]
 # 4 MB is 64 KB, and what does not fit then is not the split.
 MOST_PIECES = 64
 SIGKILL = 9
+# Of fewer splits the largest comes first of all. A guess: eight for each of the short ones.
+MANY_SPLITS = 16
 # Splits that had to be read in pieces are named in the report up to so many. A guess at what is read.
 NOTES_OF_PIECES = 3
 
@@ -151,9 +154,10 @@ def _through_engine(
     """
     waiting = splits
     if task.combine is None and len({_size(split) for split in splits}) > 1:
-        # The largest first, so that the workers end together. Not where values are combined: neighbours should meet
-        # soon.
-        waiting = sorted(splits, key=_size, reverse=True)
+        # The largest first, so that the workers end together; after those that are short to show what the work is. Not
+        # where values are combined: neighbours should meet soon.
+        short = PROBES if len(splits) >= MANY_SPLITS else 0
+        waiting = splits[:short] + sorted(splits[short:], key=_size, reverse=True)
     run = None
     in_pieces: dict[str, Split] = {}
     while waiting:

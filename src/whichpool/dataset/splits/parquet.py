@@ -23,8 +23,8 @@ __all__ = ["expression", "fragment_of", "groups_of", "open_parquet"]
 # read it four and a half times. Guesses.
 LEAST_ROWS = 16_384
 MOST_PARTS = 8
-# The very first split has so many: until it is done nothing is known of the work, and one core does it all. A guess:
-# some 5 ms.
+# The first two splits have so many: until they are done little is known of the work, and one core does it all. A guess:
+# some 5 ms each.
 PROBE_ROWS = 2_048
 
 
@@ -86,7 +86,7 @@ def groups_of(
         split_bytes: About how much a split should be.
         where: Row groups in which it cannot hold, by their statistics, are in none.
         in_parts: A large row group becomes several splits.
-        probe: And the first one begins with a short split.
+        probe: And the first one begins with two short splits.
     """
     with open_parquet(source) as file:
         meta = file.metadata
@@ -121,6 +121,6 @@ def groups_of(
 def _parts(rows: int, *, probe: bool) -> list[tuple[int, int] | None]:
     count = max(1, min(MOST_PARTS, rows // LEAST_ROWS))
     cuts = [rows * part // count for part in range(count + 1)]
-    if probe and cuts[1] > PROBE_ROWS:
-        cuts.insert(1, PROBE_ROWS)
+    if probe and cuts[1] > 2 * PROBE_ROWS:
+        cuts[1:1] = [PROBE_ROWS, 2 * PROBE_ROWS]
     return list(pairwise(cuts)) if len(cuts) > 2 else [None]
