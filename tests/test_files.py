@@ -30,13 +30,13 @@ def two(tmp_path):
 def test_a_lock_is_of_one_run_until_it_lets_go(two, monkeypatch):
     waits = []
     now = [0.0]
-    monkeypatch.setattr(files.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(files, "monotonic", lambda: now[0])
 
     def sleep(seconds):
         waits.append(seconds)
         now[0] += seconds
 
-    monkeypatch.setattr(files.time, "sleep", sleep)
+    monkeypatch.setattr(files, "sleep", sleep)
     first, second = two
     assert files.lock_soon(first)
     assert not waits
@@ -47,5 +47,5 @@ def test_a_lock_is_of_one_run_until_it_lets_go(two, monkeypatch):
 def test_a_lock_that_is_let_go_of_meanwhile_is_had(two, monkeypatch):
     first, second = two
     assert files.lock_soon(first)
-    monkeypatch.setattr(files.time, "sleep", lambda seconds: os.close(first))
+    monkeypatch.setattr(files, "sleep", lambda seconds: os.close(first))
     assert files.lock_soon(second)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
+from time import monotonic, sleep
 
 __all__ = ["LOCK_WAIT_S", "cache_folder", "lock_soon"]
 
@@ -50,12 +50,12 @@ def lock_soon(fd: int) -> bool:
     """
     from fcntl import LOCK_EX, LOCK_NB, flock
 
-    until = time.monotonic() + LOCK_WAIT_S
+    until = monotonic() + LOCK_WAIT_S
     while True:
         try:
             flock(fd, LOCK_EX | LOCK_NB)
             return True
         except BlockingIOError:
-            if time.monotonic() >= until:
+            if monotonic() >= until:
                 return False
-            time.sleep(LOCK_WAIT_S / _LOOKS)
+            sleep(LOCK_WAIT_S / _LOOKS)

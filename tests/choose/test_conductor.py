@@ -10,6 +10,7 @@ from whichpool._choose import Conductor, Prepare, Switch, View
 from whichpool._choose.expect import expected_demand, expected_items, steadied
 from whichpool._choose.ledger import Ledger, Progress
 from whichpool._choose.limiter import GROWTH, Limiter
+from whichpool._choose.plans import hired
 from whichpool._records import Demand, Host, Plan
 
 HOST = Host(cores=4.0, machine_cores=4)
@@ -74,6 +75,54 @@ def test_workers_are_taken_on_as_they_come_up() -> None:
     )
     assert isinstance(then, Switch)
     assert then.plan == Plan(4, 1)
+
+
+def test_where_the_caller_joins_one_worker_less_is_started() -> None:
+    conductor = Conductor(HOST)
+    (asked,) = conductor.step(view(PYTHON, joins=True))
+    assert isinstance(asked, Prepare)
+    assert asked.processes == 3
+    (first,) = conductor.step(view(PYTHON, now_s=0.14, processes="starting", ready_processes=1, joins=True))
+    assert isinstance(first, Switch)
+    assert first.plan == Plan(2, 1)
+    in_force = {"plan": Plan(2, 1), "plan_age_s": 0.02, "plan_done": 2, "joins": True}
+    (then,) = conductor.step(view(PYTHON, now_s=0.16, processes="ready", ready_processes=3, **in_force))
+    assert isinstance(then, Switch)
+    assert then.plan == Plan(4, 1)
+
+
+@pytest.mark.parametrize(
+    ("plan", "workers"),
+    [(Plan(2, 1), 1), (Plan(8, 1), 7), (Plan(9, 1), 9), (Plan(2, 2), 2), (Plan.LOOP, 0), (Plan(0, 4), 0)],
+)
+def test_the_caller_is_one_of_a_few_processes_of_one_thread_each(plan: Plan, workers: int) -> None:
+    assert hired(plan, joins=True) == workers
+    assert hired(plan, joins=False) == plan.processes
+
+
+@pytest.mark.parametrize(
+    ("remaining", "importing_s", "joins", "begins"),
+    [
+        (100, 0.0, True, True),
+        (100, 0.1, True, False),  # 0.1 s since it was last seen importing
+        (
+            100,
+            0.0,
+            False,
+            False,
+        ),  # the loop would stand still while workers do again what is slow the first time
+        (10, 0.0, True, False),  # few items: soon over in the loop, if only the first is slow
+    ],
+)
+def test_workers_begin_beside_a_long_first_call(
+    remaining: int, importing_s: float, joins: bool, begins: bool
+) -> None:
+    conductor = Conductor(HOST)
+    so_far = replace(PYTHON, gil_s=0.2, samples=0, spread=None)
+    now = view(so_far, now_s=0.2, done=0, oldest_s=0.2, plan_done=0, plan_age_s=0.2, remaining=remaining)
+    now = replace(now, processes="ready", ready_processes=4, joins=joins, importing_s=importing_s)
+    switches = [action for action in conductor.step(now) if isinstance(action, Switch)]
+    assert [switch.plan.processes > 0 for switch in switches] == [True] * begins
 
 
 def test_waiting_takes_threads_and_no_process() -> None:

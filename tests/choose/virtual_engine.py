@@ -17,6 +17,7 @@ from heapq import heappop, heappush
 from itertools import count
 
 from whichpool._choose import Conductor, Prepare, View
+from whichpool._choose.plans import hired
 from whichpool._records import Demand, Host, Plan, StartCosts
 
 INF = math.inf
@@ -155,13 +156,17 @@ class Engine:
         work: What is to be done.
         plan: The fixed plan; ``None``: a `Conductor` decides.
         from_s: The fixed plan is begun then; before, and until its first worker process is up, the loop runs.
+        joins: Whether the caller's process goes on beside worker processes; under a fixed plan it never does.
     """
 
-    def __init__(self, work: Workload, plan: Plan | None = None, from_s: float = 0.0) -> None:
+    def __init__(
+        self, work: Workload, plan: Plan | None = None, from_s: float = 0.0, *, joins: bool = True
+    ) -> None:
         self.work = work
         self.host = work.host
         self.rng = random.Random(work.seed * 7919 + 1)
         self.fixed = plan
+        self.joins = joins and plan is None
         self.from_s = from_s
         self.now = 0.0
         self.phi = 0.0  # seconds of computing that each computing call has had since the beginning
@@ -309,7 +314,7 @@ class Engine:
                     self.result.asked.append((self.now, action.processes))
                     self._prepare(action.processes)
                 else:
-                    assert action.plan.processes <= self.up, "a plan that cannot be had"
+                    assert hired(action.plan, self.joins) <= self.up, "a plan that cannot be had"
                     self.result.steps.append((self.now, action.plan, action.reason))
                     self._adopt(action.plan)
             heappush(self.timers, (self.now + conductor.next_step_s(), next(self.seq), "step", None))
@@ -366,9 +371,10 @@ class Engine:
         self.plan_since = self.now
         self.plan_done = 0
         if plan.processes:
-            self._slots(self.home, 0)
+            workers = hired(plan, self.joins)
+            self._slots(self.home, plan.processes - workers)
             for number, process in enumerate(self.workers):
-                self._slots(process, plan.threads if number < plan.processes else 0)
+                self._slots(process, plan.threads if number < workers else 0)
         else:
             while self.shipped:  # not begun: it comes back
                 self.queue.appendleft(self.shipped.pop())
@@ -383,7 +389,7 @@ class Engine:
         if process is not self.home:
             self._feed_workers()
             return
-        while process.idle > 0 and self.queue and not self.plan.processes:
+        while process.idle > 0 and self.queue and process.opened <= process.slots:
             process.idle -= 1
             self._begin(self.queue.popleft(), process)
 
@@ -403,8 +409,9 @@ class Engine:
     def _ship(self) -> None:
         """Ships the next item, if a worker is free for it or will be soon."""
         while not self.shipping and self.queue and self.plan.processes and self.up:
-            free = sum(p.idle for p in self.workers[: self.plan.processes])
-            if len(self.shipped) >= free + min(self.up, self.plan.processes):
+            workers = hired(self.plan, self.joins)
+            free = sum(p.idle for p in self.workers[:workers])
+            if len(self.shipped) >= free + min(self.up, workers):
                 return
             unit = self.queue.popleft()
             if self.work.ship_s <= 0:
@@ -548,6 +555,7 @@ class Engine:
             processes=processes,  # type: ignore[arg-type]
             ready_processes=self.up,
             ruled_out={},
+            joins=self.joins,
         )
 
     def _sample(self, unit: Unit, took_s: float, alone: bool, *, first: bool) -> None:

@@ -624,7 +624,7 @@ def test_the_lock_of_a_killed_run_may_be_held_for_a_moment(tmp_path, monkeypatch
         if len(looked) == 2:
             os.close(held)
 
-    monkeypatch.setattr("whichpool._run.journal.sleep", let_go)
+    monkeypatch.setattr("whichpool.files.sleep", let_go)
     assert whichpool.map(abs, range(3), journal=journal) == [0, 1, 2]
     assert len(looked) == 2
 

@@ -35,6 +35,15 @@ def test_a_split_is_a_share_of_the_input_within_what_its_kind_of_work_needs(kind
     assert usual_split_bytes([Source("a", kind, total, 0)], batch) == expected
 
 
+def test_a_folder_whose_results_are_combined_has_fewer_splits():
+    pages = [Source(f"{n:05}", "file", 16 << 10, 0) for n in range(6_400)]  # 100 MB
+    length = usual_split_bytes(pages, "line", combined=True)
+    assert length == 100 * MB // 32
+    assert len(groups_of_files(pages, length, combined=True)) == 34
+    assert usual_split_bytes(pages, "line") == 100 * MB // 64
+    assert len(groups_of_files(pages, usual_split_bytes(pages, "line"))) == 102
+
+
 def test_many_small_files_are_several_to_a_split_and_a_few_one_each():
     many = [Source(f"{n:04}", "file", 1000, 0) for n in range(640)]
     groups = groups_of_files(many, MB)

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import dataset_work as work
@@ -277,6 +278,18 @@ def test_row_groups_are_named(tmp_path):
             tmp_path / "in.parquet", work.picky_arrow, tmp_path / "o.parquet", split_bytes=1, plan="loop"
         )
     assert any(note.endswith("in.parquet, row group 1") for note in raised.value.__notes__)
+
+
+def slowly_without_memory(rows: list[dict]) -> int:
+    time.sleep(0.2)
+    raise MemoryError
+
+
+def test_a_deadline_is_one_for_all_tries(csv_file):
+    with pytest.raises(whichpool.DeadlineExceeded):
+        whichpool.process(
+            csv_file, slowly_without_memory, combine=work.add, split_bytes=50_000, plan=(0, 2), deadline=0.7
+        )
 
 
 def test_what_cannot_be_cut_is_tried_once_more_alone_and_then_named(csv_file, tmp_path):

@@ -111,6 +111,89 @@ def test_imap_waits_for_calls_elsewhere_without_using_the_core(monkeypatch):
     assert time.thread_time() - before < 0.25
 
 
+def spin_and_say_where(x):
+    spin_ms(10)
+    return os.getpid()
+
+
+@pytest.mark.parametrize("options", [{}, {"max_items_per_worker": 1_000}])
+def test_the_callers_process_is_one_of_the_two_unless_workers_are_renewed(monkeypatch, options):
+    Script(monkeypatch, (5, (2, 1)))
+    pids = whichpool.map(spin_and_say_where, range(60), **options)
+    assert len(set(pids)) == (3 if options else 2)
+    late = pids[30:]
+    assert (os.getpid() in late) == (not options)
+    assert len(set(late)) == 2
+
+
+def test_the_callers_item_that_fails_beside_workers_is_the_earliest(monkeypatch):
+    Script(monkeypatch, (5, (2, 1)))
+    me = os.getpid()
+
+    def fn(x):
+        spin_ms(5)
+        if x >= 20 and os.getpid() == me:
+            raise ValueError(x)
+        return os.getpid()
+
+    with pytest.raises(ValueError, match=r"\d+") as caught:
+        whichpool.map(fn, range(100))
+    assert f"item {caught.value.args[0]}" in "".join(caught.value.__notes__)
+
+
+def test_imap_stays_in_order_and_bounded_where_the_caller_joins(monkeypatch):
+    Script(monkeypatch, (20, (2, 1)), (200, (0, 1)), (400, (2, 1)))
+    taken = 0
+
+    def items():
+        nonlocal taken
+        for x in range(1_000):
+            taken += 1
+            yield x
+
+    ahead = []
+    for index, value in enumerate(whichpool.imap(spin_short, items())):
+        assert value == index
+        ahead.append(taken - index)
+    assert index == 999
+    assert max(ahead) < 300
+
+
+def spin_short(x):
+    spin_ms(0.5)
+    return x
+
+
+def test_a_first_call_that_imports_is_seen_to(monkeypatch, tmp_path):
+    """Also what is imported by what it imports; and no more once it computes."""
+    (tmp_path / "slow_to_import.py").write_text("import slower_to_import")
+    (tmp_path / "slower_to_import.py").write_text(
+        "import time\nstart = time.thread_time()\nwhile time.thread_time() - start < 0.2:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    seen = []
+
+    def step(conductor, view):
+        if not view.demand or not view.demand.samples:
+            seen.append((view.oldest_s, view.importing_s))
+        return ()
+
+    monkeypatch.setattr(Conductor, "step", step)
+
+    def fn(x):
+        import slow_to_import  # noqa: F401
+
+        return spin_ms(200)
+
+    whichpool.map(fn, range(20), plan="auto", shared="ok")
+    sys.modules.pop("slow_to_import")
+    sys.modules.pop("slower_to_import")
+    seen = [(oldest, importing) for oldest, importing in seen if oldest]
+    assert any(importing == oldest for oldest, importing in seen)
+    last_oldest, last_importing = seen[-1]
+    assert 0.1 < last_importing < last_oldest - 0.1
+
+
 def nap_5_ms(x):
     time.sleep(0.005)
     return x

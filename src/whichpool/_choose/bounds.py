@@ -69,15 +69,15 @@ class Bounds:
         return min(self.workers, self.gils, self.cores, self.parent)
 
 
-def load(demand: Demand, *, processes: bool) -> Load:
-    """Returns what one item asks in this process, or in worker processes."""
+def load(demand: Demand, *, processes: bool, shipped: float = 1.0) -> Load:
+    """Returns what one item asks in this process, or in worker processes, where that share of the items is shipped."""
     computing_s = demand.gil_s + demand.free_s
     core_s = max(demand.native, 1.0) * computing_s
     if not processes:
         call_s = max(demand.wait_s + computing_s, LEAST_CALL_S)
         return Load(demand.wait_s, demand.gil_s, demand.free_s, core_s, call_s, 0.0)
-    ship_s = UNMEASURED_SHIP_S if demand.ship_s is None else demand.ship_s
-    land_s = UNMEASURED_SHIP_S if demand.land_s is None else demand.land_s
+    ship_s = shipped * (UNMEASURED_SHIP_S if demand.ship_s is None else demand.ship_s)
+    land_s = shipped * (UNMEASURED_SHIP_S if demand.land_s is None else demand.land_s)
     return Load(
         demand.wait_s,
         demand.gil_s + land_s,

@@ -24,7 +24,7 @@ from whichpool._choose.expect import (
 from whichpool._choose.forecast import NOISE, Forecast, rank
 from whichpool._choose.ledger import Ledger, Stopwatch
 from whichpool._choose.limiter import Limiter
-from whichpool._choose.plans import always_waiting, candidates, most_workers, simplicity, why_not
+from whichpool._choose.plans import always_waiting, candidates, hired, most_workers, simplicity, why_not
 from whichpool._choose.records import Prepare, Switch
 from whichpool._choose.verdict import demand_in_words, no_verdict, seconds_in_words, verdict
 from whichpool._record import record
@@ -82,8 +82,11 @@ HOLD = 0.1
 # Worker processes begin nothing while the very first call computes, for so long: if it is slow only because it is the
 # first (an import, a model that is loaded), they would be slow as well, and a quick loop would have been over before
 # them. Seconds, guesses: as long as loading usually takes, where there are so many items for each core that waiting
-# costs little beside them; else a small part of what a person notices.
+# costs little beside them; else a small part of what a person notices. Where the loop goes on beside the workers, no
+# more can be lost than the time until they begin: of many items they begin soon, unless the call is seen importing
+# modules.
 PATIENCE_WITH_MANY_S = 2.0
+PATIENCE_BESIDE_S = 0.15
 PATIENCE_WITH_FEW_S = 0.35
 ROUNDS_TO_WAIT = 4.0
 # Steps: while nothing is known; while processes start; at most. Seconds. Between, a share of the time spent so far,
@@ -158,7 +161,7 @@ class Conductor:
         prepare = self._prepare(view, hoped, choices if hoped is forecast else self._compare(view, hoped))
         if prepare is not None:
             actions.append(prepare)
-        here = [choice for choice in choices if choice.plan.processes <= view.ready_processes]
+        here = [choice for choice in choices if hired(choice.plan, view.joins) <= view.ready_processes]
         reachable = _simplest(self._without_fights(view, forecast, choices, here))
         if hoped is not forecast and not reachable.plan.processes and not view.plan.processes:
             # Unknown length: more items are hoped for, which is good enough for threads.
@@ -271,6 +274,7 @@ class Conductor:
             items,
             current=view.plan,
             ready=view.ready_processes,
+            joins=view.joins,
             starting_s=starting_s,
             limit=self._limit,
             warm_up_s=self._warm_up_s(demand),
@@ -289,6 +293,8 @@ class Conductor:
         ready = view.ready_processes
         # Workers are taken on as they come up, whatever their number.
         plans += {Plan(ready, plan.threads) for plan in plans if plan.processes > ready >= 2}
+        if view.joins and ready and hired(up := Plan(ready + 1, 1), joins=True) == ready:
+            plans += {up for plan in plans if plan.processes > up.processes}
         waiting = "threads" not in ruled_out and always_waiting(demand, int(min(self._most, left)))
         most_threads, most_calls = self._allowed(view, demand, left)
         return [
@@ -336,10 +342,12 @@ class Conductor:
         if view.processes == "failed":
             return None
         best = _simplest(choices)
-        wanted = best.plan.processes
+        wanted = hired(best.plan, view.joins)
         if wanted <= max(self._asked, view.ready_processes):
             return None
-        otherwise = _simplest([choice for choice in choices if choice.plan.processes <= view.ready_processes])
+        otherwise = _simplest(
+            [choice for choice in choices if hired(choice.plan, view.joins) <= view.ready_processes]
+        )
         saving_s = otherwise.seconds - best.seconds
         if saving_s <= max(DEAD_BAND * otherwise.seconds, LEAST_GAIN_S):
             return None
@@ -358,7 +366,7 @@ class Conductor:
         without = [
             choice for choice in here if choice.plan.processes or choice.plan in (Plan.LOOP, view.plan)
         ]
-        if demand.samples == 1 and view.ready_processes > 1 and view.demand is not None:
+        if demand.samples == 1 and view.ready_processes + view.joins > 1 and view.demand is not None:
             # The second call must show whether all take as long as the first; if then processes are the answer, they
             # are there for them.
             as_the_first = self._forecast(view, view.demand, forecast.items)
@@ -370,17 +378,19 @@ class Conductor:
         best = min(choices, key=lambda choice: choice.seconds).plan
         return without if best.processes > 1 else here
 
-    def _first_still_computes(self, view: View, demand: Demand) -> bool:
+    def _first_still_computes(self, view: View, demand: Demand, beside: bool) -> bool:
         """Whether all that is known is one call that has not ended: it may be slow because it is the first.
 
-        In each worker process the first call would be slow again, and begun ones cannot be taken back.
+        In each worker process the first call would be slow again, and begun ones cannot be taken back. ``beside``: the
+        loop would go on beside the workers.
         """
+        if demand.samples or demand.wait_s >= MOSTLY_WAITING * demand.call_s:
+            return False
         many = view.remaining is not None and view.remaining >= ROUNDS_TO_WAIT * self._host.cores
-        return (
-            demand.samples == 0
-            and (view.oldest_s or 0.0) < (PATIENCE_WITH_MANY_S if many else PATIENCE_WITH_FEW_S)
-            and demand.wait_s < MOSTLY_WAITING * demand.call_s
-        )
+        patience_s = PATIENCE_WITH_MANY_S if many else PATIENCE_WITH_FEW_S
+        if beside and many:
+            patience_s = min(patience_s, view.importing_s + PATIENCE_BESIDE_S)
+        return (view.oldest_s or 0.0) < patience_s
 
     def _switch(self, view: View, forecast: Forecast, best: _Choice) -> Switch | None:
         """Changes the plan on a clear gain over the one in force."""
@@ -389,8 +399,10 @@ class Conductor:
             return None
         if best.plan.processes > plan.processes and self._only_first_calls(view, forecast.demand):
             return None
-        if plan == Plan.LOOP and best.plan.processes and self._first_still_computes(view, forecast.demand):
-            return None
+        if plan == Plan.LOOP and best.plan.processes:
+            beside = hired(best.plan, view.joins) < best.plan.processes
+            if self._first_still_computes(view, forecast.demand, beside):
+                return None
         why = why_not(plan, forecast.demand, self._host, self._ruled_out(view)) if plan != Plan.LOOP else None
         stay = _Choice(forecast.seconds(plan), plan)
         returns = best.plan in self._left

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, inf, log, sqrt
 
 from whichpool._choose.bounds import bounds, limit_in_words, load, rate
-from whichpool._choose.plans import always_waiting, candidates, most_workers, simplicity, why_not
+from whichpool._choose.plans import always_waiting, candidates, hired, most_workers, simplicity, why_not
 from whichpool._records import Plan, PlanRow
 
 TYPE_CHECKING = False
@@ -33,6 +33,7 @@ class Forecast:
         items: Items left; those in progress may be counted in part.
         current: The plan in force.
         ready: Worker processes that are up.
+        joins: Whether the caller's process may be one of the plan's.
         starting_s: Seconds since worker processes were asked for; ``None``: they were not.
         limit: The most calls in progress at once.
         warm_up_s: Seconds that the first call in each process takes longer.
@@ -43,6 +44,7 @@ class Forecast:
     __slots__ = (
         "_at_home",
         "_away",
+        "_away_in_part",
         "_current_per_s",
         "_learnt",
         "_most_calls",
@@ -53,6 +55,7 @@ class Forecast:
         "demand",
         "host",
         "items",
+        "joins",
         "ready",
         "starting_s",
     )
@@ -65,6 +68,7 @@ class Forecast:
         *,
         current: Plan = Plan.LOOP,
         ready: int = 0,
+        joins: bool = False,
         starting_s: float | None = None,
         limit: int | None = None,
         warm_up_s: float = 0.0,
@@ -76,6 +80,7 @@ class Forecast:
         self.items = items
         self.current = current
         self.ready = ready
+        self.joins = joins
         self.starting_s = starting_s
         self._learnt = learnt
         self._warm_up_s = warm_up_s
@@ -84,11 +89,21 @@ class Forecast:
         self._spread = min(demand.spread or 0.0, MOST_SPREAD)
         self._at_home = load(demand, processes=False)
         self._away = load(demand, processes=True)
+        self._away_in_part: dict[int, Load] = {}  # by processes, where one of them is the caller's
         self._current_per_s = self.rate_per_s(current)
 
     def asks(self, plan: Plan) -> Load:
         """What one item asks under this plan."""
-        return self._away if plan.processes else self._at_home
+        if not plan.processes:
+            return self._at_home
+        workers = hired(plan, self.joins)
+        if workers == plan.processes:
+            return self._away
+        found = self._away_in_part.get(workers)
+        if found is None:
+            found = load(self.demand, processes=True, shipped=workers / plan.processes)
+            self._away_in_part[workers] = found
+        return found
 
     def rate_per_s(self, plan: Plan) -> float:
         """Items a second while there is plenty to do, corrected by what was measured."""
@@ -111,6 +126,8 @@ class Forecast:
         if left <= 0:
             return self.items / now_per_s
         warm_up_s = self._warm_up_s if plan.processes > self._used else 0.0
+        if hired(plan, self.joins) < plan.processes:  # the caller's process has that behind it
+            left -= min(left, self.rate_per_s(Plan.LOOP) * warm_up_s)
         # Each worker begins as it comes: throughput rises evenly to what it will be.
         growing = (now_per_s + per_s) / 2 * others_s
         if left >= growing:
@@ -125,7 +142,7 @@ class Forecast:
         if not plan.processes:
             running = self.current.threads if not self.current.processes else 1
             return 0.0, start.thread_s * max(0, plan.threads - running)
-        missing = plan.processes - self.ready
+        missing = hired(plan, self.joins) - self.ready
         threads_s = start.thread_s * (plan.threads - 1)
         if missing <= 0:
             return 0.0, threads_s

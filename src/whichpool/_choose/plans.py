@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
     from whichpool._records import Demand, Host
 
-__all__ = ["always_waiting", "candidates", "most_processes", "most_workers", "simplicity", "why_not"]
+__all__ = [
+    "always_waiting",
+    "candidates",
+    "hired",
+    "most_processes",
+    "most_workers",
+    "simplicity",
+    "why_not",
+]
 
 # Most calls in progress at once that whichpool chooses by itself, on hosts with up to 64 cores. A guess: above it,
 # servers and file-descriptor limits (1,024 soft on most Linux systems) give way before throughput grows.
@@ -34,12 +42,27 @@ LITTLE_WAITING = 0.02
 # The same for threads inside worker processes, which fight over their GIL (`GIL_FIGHT`): what they could hide is within
 # a few times the noise. Parsing with 6 % of waiting was slower with them, by 6 % to 30 %.
 HIDDEN_WAITING = 0.10
+# Of so few processes the caller's own is one, where it may be. A guess: of more it would be a small part, and who
+# serves them needs its GIL, about 0.2 ms for each 10 ms of a worker.
+MOST_TO_JOIN = 8
 _KINDS = {"loop": 0, "threads": 1, "processes": 2, "mixed": 3}
 
 
 def simplicity(plan: Plan) -> tuple[int, int, int]:
     """Sort key: the simpler plan first (loop, threads, processes, mixed; then fewer workers, then fewer processes)."""
     return _KINDS[plan.kind], plan.workers, plan.processes
+
+
+def hired(plan: Plan, joins: bool) -> int:
+    """Returns how many worker processes a plan needs.
+
+    Args:
+        plan: The plan.
+        joins: Whether the caller's process may be one of the plan's; it is where each runs one call at a time, so that
+            its GIL is free between two calls of others, and where they are few.
+    """
+    here = joins and plan.threads == 1 and 2 <= plan.processes <= MOST_TO_JOIN
+    return plan.processes - here
 
 
 def most_workers(host: Host, limit: int | None = None) -> int:

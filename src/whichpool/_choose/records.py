@@ -46,6 +46,10 @@ class View:
     """``"threads"`` or ``"processes"`` -> why; may change between steps."""
     usable: int | None = None
     """Calls at once that limits by key have room for; ``None``: there are no such limits."""
+    joins: bool = False
+    """Whether the caller's process goes on running items where the plan is processes (`plans.hired`)."""
+    importing_s: float = 0.0
+    """Of the oldest call's age, the seconds until it was last seen importing modules."""
     may_switch: bool = True
     """Whether the plan can be changed now; workers may be prepared all the same."""
 

@@ -73,6 +73,11 @@ class QuickSwitching:
                     sys.setswitchinterval(QUICK_S)
             _quick_users += 1
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return not self._on
+
     def end(self) -> None:
         """Back to what it was, unless somebody else has set it since. Calling it again does nothing."""
         global _quick_users

@@ -96,6 +96,7 @@ class Processes:
         self._limit = CallLimit(timeout_s) if timeout_s is not None else None
         self._feeding = False
         self._width = 1
+        self._beside = 0
         self._sent = 0
         self._deaths = 0
         self._measured = False
@@ -117,9 +118,13 @@ class Processes:
         """
         self._roster.hire(wanted)
 
-    def feed(self, processes: int, threads: int) -> None:
-        """Give batches to this many workers from now on, so many at a time to each; 0 processes: to none."""
+    def feed(self, processes: int, threads: int, beside: int = 0) -> None:
+        """Give batches to this many workers from now on, so many at a time to each; 0 processes: to none.
+
+        ``beside``: so many threads of this process run items of the same work.
+        """
         self._feeding = processes > 0
+        self._beside = beside
         self._news = True
         self._roster.set_threads(threads)
         self._width = threads
@@ -214,7 +219,7 @@ class Processes:
                     continue
                 if not self._feeding:
                     return
-                workers = max(len(self._roster), 1) * self._width
+                workers = max(len(self._roster), 1) * self._width + self._beside
                 size = self._sizer.next(self._remaining(), workers)
                 room = self._health.room(member.worker)
                 if room is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sys import modules
+from sys import _current_frames, modules
 from time import perf_counter, process_time, thread_time
 
 from whichpool._host import gil_enabled, look
@@ -40,6 +40,8 @@ PAYLOAD_AFTER_S = 0.250
 # Throughput is taken over at least this time, and so many items.
 WINDOW_S = 0.100
 WINDOW_ITEMS = 8
+# Where the code of the import system says that it stands.
+IMPORTS = "<frozen importlib._bootstrap>"
 # An item is looked at before and after its call in so many of the first batches.
 ITEM_LOOKS = 3
 
@@ -113,8 +115,10 @@ class Governor(Fixed):
         self._quick = quick
         self._quick_until = perf_counter() + QUICK_FOR_S
         from whichpool._choose.conductor import Conductor
+        from whichpool._choose.plans import hired
         from whichpool._records import Plan
 
+        self._hired = hired
         self._make_plan: Callable[[int, int], Plan] = Plan
         self._make_conductor = Conductor
         self.host = host_now()
@@ -134,6 +138,7 @@ class Governor(Fixed):
         self._guard_due = 0.0
         self._due = 0.0  # when the conductor is to be asked again
         self._looked_at = 0  # items done when the fingerprints were first taken
+        self._imported_s = 0.0
 
     def govern(self) -> None:
         """Until the run is over. On the governor thread."""
@@ -156,7 +161,7 @@ class Governor(Fixed):
             if perf_counter() < self._due and run.plan[0]:
                 continue  # news of workers, which `crew.step` has seen to; a decision costs more than most of it
             self._measure()
-            if run.plan != (0, 1) or perf_counter() > self._quick_until:
+            if not run.plan[0] and (run.plan != (0, 1) or perf_counter() > self._quick_until):
                 self._quick.end()
             view = self.view()
             for action in self.conductor.step(view):
@@ -167,6 +172,7 @@ class Governor(Fixed):
 
     def close(self) -> None:
         """Let go of descriptors; what it knows is still wanted for the report."""
+        self._quick.end()
         self._delay = None
         self.run.profile.heart.rest()
 
@@ -250,7 +256,7 @@ class Governor(Fixed):
         if run.plan == (0, 1) and not self.guarded:
             run.hazards += tuple(hazard for hazard in found if hazard not in run.hazards)
             self._rule_out(found)
-        elif run.plan[0] == 0:
+        elif run.plan[0] == 0 or run.inline_open:
             bad = [hazard.name for hazard in found if "threads" in hazard.rules_out]
             if bad:
                 run.work.fail(shared_write(bad))
@@ -337,8 +343,23 @@ class Governor(Fixed):
             ready_processes=ready,
             ruled_out=self.ruled_out,
             usable=run.usable() if run.usable is not None else None,
+            joins=run.joins,
+            importing_s=self._importing_s(oldest),
             may_switch=run.plan != (0, 1) or self.guard is None or self._saw_a_call(oldest or 0.0),
         )
+
+    def _importing_s(self, oldest_s: float | None) -> float:
+        """Seconds of the first call, while it is all that is known, until it was last seen importing modules."""
+        runner = self.run.runner
+        if oldest_s is None or runner is None or self.run.profile.samples:
+            return 0.0
+        frame = _current_frames().get(runner.ident)
+        while frame is not None:
+            if frame.f_code.co_filename == IMPORTS:
+                self._imported_s = oldest_s
+                break
+            frame = frame.f_back
+        return self._imported_s
 
     # -- doing ---------------------------------------------------------------------------------------------------
 
@@ -368,7 +389,8 @@ class Governor(Fixed):
 
     def _switch(self, processes: int, threads: int, reason: str) -> None:
         run = self.run
-        if processes and run.crew is None and not self._prepare(processes):
+        workers = self._hired(self._make_plan(processes, threads), run.joins)
+        if processes and run.crew is None and not self._prepare(workers):
             return
         if run.plan == (0, 1) and self.guard is not None and not run.options.shared_ok:
             # From here on a write is an error: what is ruled out must be known now.
@@ -379,12 +401,18 @@ class Governor(Fixed):
                 return
             self.guarded = True
         if processes:
-            run.inline_open = False
+            here = processes - workers
             if run.threads is not None:
                 run.threads.resize(0)
             assert run.crew is not None
-            run.crew.hire(processes)
-            run.crew.feed(processes, threads)
+            run.crew.hire(workers)
+            run.crew.feed(workers, threads, beside=here)
+            run.inline_open = here > 0
+            if here:
+                run.work.caller_signal.set()
+                self._hear_quickly()
+            else:
+                self._quick.end()
         else:
             try:
                 threads = run.set_threads(threads)
@@ -398,9 +426,17 @@ class Governor(Fixed):
             if run.crew is not None:
                 run.crew.feed(0, 1)
             run.inline_open = not run.apart and (run.caller_helps or threads == 1)
+            self._quick.end()
             run.work.caller_signal.set()
         if (processes, threads) == run.plan:
             return  # the system starts no more threads
         run.enter((processes, threads), reason)
         self._entered = (perf_counter(), run.work.ran)
         self._window = Window()
+
+    def _hear_quickly(self) -> None:
+        """While the caller's thread runs items beside workers, none of them waits 5 ms for the GIL to be heard."""
+        if self._quick.ended:
+            from whichpool._measure.gil import QuickSwitching
+
+            self._quick = QuickSwitching()

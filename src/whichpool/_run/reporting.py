@@ -65,6 +65,7 @@ def report(run: Run, wish: PlanWish | None = None) -> RunReport:
         latency_s=None,
         processes="none",
         ready_processes=0,
+        joins=run.joins,
         ruled_out=dict(ruled_out),
     )
     verdict = conductor.verdict(view, forced=forced)

@@ -103,6 +103,10 @@ class Run:
         self.caller_helps = (
             caller_helps and not options.by_the_clock
         )  # the caller's thread runs items on every plan in this process
+        # Under "auto" the caller's process is one of a plan's processes (`plans.hired`), unless workers are to be
+        # replaced as they grow or age: it cannot be.
+        renewed = options.max_worker_bytes is not None or options.max_items_per_worker is not None
+        self.joins = self.caller_helps and not renewed
         self.open_ended = False  # items arrive while it runs
         self.apart = options.by_the_clock  # threads of a pool run even the loop
         self.chore: Callable[[], object] | None = (

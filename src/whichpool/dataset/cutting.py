@@ -18,7 +18,7 @@ from whichpool.dataset.records import Dialect, Reading, Source, Split
 from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.splits import csv as csv_splits
 from whichpool.dataset.splits import lines as line_splits
-from whichpool.dataset.splits.folder import groups_of_files
+from whichpool.dataset.splits.folder import SHARES_COMBINED, groups_of_files
 from whichpool.dataset.splits.parquet import groups_of, open_parquet
 
 __all__ = ["Header", "cut", "halves", "usual_split_bytes"]
@@ -39,10 +39,15 @@ Header = tuple[str, ...] | None
 """The names of the columns where files have no header row; ``None``: the first row is the header."""
 
 
-def usual_split_bytes(sources: list[Source], batch: str) -> int:
+def usual_split_bytes(sources: list[Source], batch: str, *, combined: bool = False) -> int:
     """How long a split is if nobody says so.
 
-    It depends on the input and on what the function takes, so that a run can be taken up again.
+    It depends on the input and on what is done with it, not on the machine, so that a run can be taken up again.
+
+    Args:
+        sources: The files.
+        batch: What the function takes.
+        combined: Its results become one value.
     """
     total = sum(source.size_bytes for source in sources)
     kind = sources[0].format if sources else ""
@@ -51,7 +56,8 @@ def usual_split_bytes(sources: list[Source], batch: str) -> int:
         least = 1  # likely a list of what to do: its bytes do not say how long that takes
     elif kind in ("csv", "jsonl") and batch in ("dict", "line"):
         least = LEAST_SPLIT_BYTES_OF_ROWS
-    return min(MOST_SPLIT_BYTES, max(least, total // SHARES))
+    shares = SHARES_COMBINED if kind == "file" and combined else SHARES
+    return min(MOST_SPLIT_BYTES, max(least, total // shares))
 
 
 def cut(

@@ -133,7 +133,8 @@ def process(
             "unify=True is for an output in one file; parts in a folder stay as they were written"
         )
     reading = reading_of(chosen, sources, columns, where, batch_rows, encoding, dialect)
-    length = usual_split_bytes(sources, chosen) if split_bytes is None else split_bytes
+    usual = usual_split_bytes(sources, chosen, combined=combine is not None)
+    length = usual if split_bytes is None else split_bytes
     if length < 1:
         raise whichpool.PlanError(f"split_bytes must be at least 1, not {length}")
     job = Job(goal, target, sources, reading, length, limited(options, sources))

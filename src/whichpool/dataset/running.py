@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -31,6 +32,8 @@ MOST_PIECES = 64
 SIGKILL = 9
 # Of fewer splits the largest comes first of all. A guess: eight for each of the short ones.
 MANY_SPLITS = 16
+# A deadline is more than none. Seconds.
+LEAST_S = 0.001
 # Splits that had to be read in pieces are named in the report up to so many. A guess at what is read.
 NOTES_OF_PIECES = 3
 
@@ -158,6 +161,8 @@ def _through_engine(
         # where values are combined: neighbours should meet soon.
         short = PROBES if len(splits) >= MANY_SPLITS else 0
         waiting = splits[:short] + sorted(splits[short:], key=_size, reverse=True)
+    deadline = options.get("deadline")
+    until = monotonic() + deadline if isinstance(deadline, (int, float)) else None
     run = None
     in_pieces: dict[str, Split] = {}
     while waiting:
@@ -170,7 +175,12 @@ def _through_engine(
                 take(result)
             run = run or results.report
         in_pieces.update({split.key: split for split in again})
-        waiting, options = again, _alone(options)
+        waiting = again
+        if again:
+            options = _alone(options)
+            if until is not None:
+                # What is over is found out by the engine, which says so.
+                options["deadline"] = max(until - monotonic(), LEAST_S)
     notes = [
         f"a worker ran out of memory at {split}: it was read in {split.pieces} pieces"
         for split in [*in_pieces.values()][:NOTES_OF_PIECES]

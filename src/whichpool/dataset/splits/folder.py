@@ -15,9 +15,10 @@ MOST_FILES = 64
 # And at least so many splits are made, if there are as many files: their bytes do not say how long they take (of a
 # picture, say), and the last splits of a run should be short. A guess.
 SHARES = 64
-# Counting words, combining what came of a split of 23 pages took a twelfth of what it took to count them. A guess.
+# The same where the caller combines what comes of the splits: of 150 splits with 64 pages each, whose words were
+# counted, that was a tenth of the work. Guesses.
+MOST_FILES_COMBINED = 1_024
 SHARES_COMBINED = 32
-
 # The very first splits are of one file each: until two of them are done little is known of the work, and one core does
 # it all. With three pictures in each, the workers of an earlier run stood idle for 70 ms.
 PROBES = 2
@@ -38,9 +39,9 @@ def groups_of_files(
     >>> [[file.path for file in group] for group in groups_of_files(files, 100)]
     [['a'], ['b'], ['c'], ['d']]
     """
-    shares = SHARES_COMBINED if combined else SHARES
+    limit, shares = (MOST_FILES_COMBINED, SHARES_COMBINED) if combined else (MOST_FILES, SHARES)
     most = max(
-        1, min(MOST_FILES, len(sources) // shares)
+        1, min(limit, len(sources) // shares)
     )  # a few files: one each, so that all the cores have some
     groups: list[list[Source]] = []
     filled = 0
