@@ -67,8 +67,8 @@ class Setting:
     images: Path = inputs.IMAGES
 
 
-def _rows(scale: float) -> int:
-    return max(100, round(inputs.ROWS * scale))
+def _rows(scale: float, rows: int = inputs.ROWS) -> int:
+    return max(100, round(rows * scale))
 
 
 JOBS: dict[str, Job] = {
@@ -93,7 +93,7 @@ JOBS: dict[str, Job] = {
         "frame",
         work.summary,
         work.merge,
-        lambda folder, scale, _: inputs.flights(folder, _rows(scale), "csv"),
+        lambda folder, scale, _: inputs.flights(folder, _rows(scale, inputs.FRAME_ROWS), "csv"),
         {"fn": work.summary, "combine": work.merge, "batch": "pandas"},
         ("pandas",),
     ),

@@ -33,6 +33,16 @@ def doubled(row: dict) -> dict:
     return {"id": row["id"], "twice": int(row["x"]) * 2}
 
 
+def same_row(row: dict) -> dict:
+    return row
+
+
+def not_200(row: dict) -> int:
+    if row["x"] == 200:
+        raise ValueError("two hundred")
+    return 1
+
+
 def picky(row: dict) -> dict:
     if row["x"] == "13":
         raise ValueError("thirteen")
@@ -180,3 +190,15 @@ def slow_ids(rows: list[dict]) -> list[dict]:
 
     time.sleep(0.05)
     return rows
+
+
+class Logging:
+    """Appends the length of what it is called with to a file."""
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+
+    def __call__(self, content: bytes) -> bytes:
+        with open(self.log, "a") as file:
+            file.write(f"{len(content)}\n")
+        return content

@@ -282,11 +282,11 @@ def test_a_file_that_is_not_the_one_any_more(tmp_path, how, suffix):
 def test_a_disk_that_is_full_for_the_worker_is_named_and_it_goes_on(two, tmp_path, monkeypatch, name):
     """`/dev/full` is what the part is written to: a disk without room, of one file."""
     if name == "files/":
-        place, fn, source = "whichpool.dataset.writers.Path.write_bytes", work.upper, two
+        place, fn, source = "whichpool.dataset.writers.open", work.upper, two
 
-        def full(*args, **kwargs):
-            with open("/dev/full", "wb", buffering=0) as file:
-                file.write(b"x")
+        def full(path, mode):
+            Path(path).touch()
+            return open("/dev/full", mode, buffering=0)
     else:
         place, fn, source = "whichpool.dataset.writers.PartWriter._open", work.same, two / "a.csv"
 
@@ -296,7 +296,7 @@ def test_a_disk_that_is_full_for_the_worker_is_named_and_it_goes_on(two, tmp_pat
             return writer._file
 
     with monkeypatch.context() as patched:
-        patched.setattr(place, full)
+        patched.setattr(place, full, raising=False)
         with pytest.raises(OSError, match="No space left") as caught:
             whichpool.process(source, fn, f"{tmp_path}/{name}", plan="loop")
     assert caught.value.errno == errno.ENOSPC

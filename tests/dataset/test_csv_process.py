@@ -180,6 +180,8 @@ def test_a_stream_in_pieces_of_any_size_has_the_same_rows(tmp_path_factory, suff
     data = case[1] if encoding == "utf-8" else case[1].removeprefix(MARK).decode().encode(encoding)
     path.write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
     expected = of_process(plain, case, as_rows, 1000)
+    if isinstance(expected, str):  # an error, which names the file
+        expected = expected.replace(plain.name, path.name)
     for size in sizes:
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(chunks, "PIECE_BYTES", size)

@@ -10,7 +10,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from whichpool.dataset.records import Dialect
-from whichpool.dataset.splits.csv import STATES, compose, header_end, is_splittable, scan
+from whichpool.dataset.splits import csv as csv_splits
+from whichpool.dataset.splits.csv import (
+    STATES,
+    compose,
+    header_end,
+    is_splittable,
+    last_record,
+    records,
+    scan,
+)
 
 ENCODINGS = ["utf-8", "latin-1", "cp1252", "koi8_r"]
 LONG = {"utf-8": "→\U0001f600\u2028", "latin-1": "§", "cp1252": "€", "koi8_r": "ы"}
@@ -138,6 +147,34 @@ def test_a_large_quoted_range_is_scanned_fast_and_right():
     assert end == 0
     assert len(cuts) == len(starts)
     assert all(cut % len(line) == 0 for cut in cuts)
+
+
+@given(contents(), st.lists(st.integers(1, 9), min_size=1, max_size=3))
+@example((Dialect(), "a\n\r\n\r\n"), [4])
+@example((Dialect(), "a\nb\r"), [4])
+@settings(max_examples=200)
+def test_the_last_record_is_that_of_a_walk_whatever_the_steps(content, steps):
+    dialect, text = content
+    data = text.encode()
+    begins = [begin for begin, _ in records(data, dialect)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_splits, "STEPS_BYTES", steps)
+        assert last_record(data, dialect) == (begins[-1] if begins else 0)
+
+
+@pytest.mark.parametrize("line", [b"1,2,3,4\n", b"1,2,3,4\r\n", b'1,2,"3",4\n', b"1,2,3,4\r"])
+def test_the_last_record_of_many_is_found_without_walking_through_them(monkeypatch, line):
+    walked = []
+    real = csv_splits._next_record
+
+    def counting(data, at, auto):
+        walked.append(at)
+        return real(data, at, auto)
+
+    data = line * 100_000
+    monkeypatch.setattr(csv_splits, "_next_record", counting)
+    assert last_record(data, Dialect()) == len(data) - len(line)
+    assert len(walked) < 3_000
 
 
 def test_the_header_ends_where_its_record_does():

@@ -120,9 +120,9 @@ def test_a_plan_without_workers_is_refused(large):
 
 def test_splits_are_shorter_under_a_limit():
     sources = [Source("a.csv", "csv", 10**10, 0)]
-    usual = usual_split_bytes(sources)
+    usual = usual_split_bytes(sources, "dicts")
     limits = [whichpool.MemoryLimit(most) for most in (10**12, 10**9, 10**8, 10**6)]
-    lengths = [usual_split_bytes(sources, limit) for limit in limits]
+    lengths = [usual_split_bytes(sources, "dicts", limit) for limit in limits]
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[0] == usual
     assert lengths[-2] < usual

@@ -19,7 +19,7 @@ from whichpool.dataset.records import Dialect, Reading, Source, Split
 from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.splits import csv as csv_splits
 from whichpool.dataset.splits import lines as line_splits
-from whichpool.dataset.splits.folder import groups_of_files
+from whichpool.dataset.splits.folder import SHARES_COMBINED, groups_of_files
 from whichpool.dataset.splits.parquet import no_parts, opened, splits_of
 from whichpool.dataset.storage import Ranges, can_seek, read_range
 
@@ -44,6 +44,9 @@ FINEST = 4
 # dictionaries take a dozen times as much as their text.
 MEMORY_SHARES = 512
 LEAST_LIMITED_BYTES = 1 << 16
+# Where each row is a call of its own, so many bytes take Python 10 ms and more, and the function does not see how many
+# there are in a split. A guess: what is known of the work after the first split, and the tail, are as much shorter.
+LEAST_SPLIT_BYTES_OF_ROWS = 1 << 18
 # The columns' types are those of so many places, of so many bytes each. A guess.
 SAMPLES = 8
 SAMPLE_BYTES = 1 << 18
@@ -57,12 +60,29 @@ Step = Callable[[int], int]
 """How long the next split is, of so many bytes of the file that are left."""
 
 
-def usual_split_bytes(sources: list[Source], limit: MemoryLimit | None = None) -> int:
-    """How long a split is if nobody says so: by the input and the limit, so that a run can be taken up again."""
+def usual_split_bytes(
+    sources: list[Source], batch: str, limit: MemoryLimit | None = None, *, combined: bool = False
+) -> int:
+    """How long a split is if nobody says so.
+
+    It depends on the input, on what is done with it and on the limit, not on the machine, so that a run can be taken
+    up again.
+
+    Args:
+        sources: The files.
+        batch: What the function takes.
+        limit: What all processes may hold.
+        combined: The results of the splits become one value.
+    """
     total = sum(source.size_bytes for source in sources)
-    # A short text is likely a list of what to do: its bytes do not say how long that takes.
-    least = 1 if sources and sources[0].format == "text" else LEAST_SPLIT_BYTES
-    length = min(MOST_SPLIT_BYTES, max(least, total // SHARES))
+    kind = sources[0].format if sources else ""
+    least = LEAST_SPLIT_BYTES
+    if kind == "text":
+        least = 1  # likely a list of what to do: its bytes do not say how long that takes
+    elif kind in ("csv", "jsonl") and batch in ("dict", "line"):
+        least = LEAST_SPLIT_BYTES_OF_ROWS
+    shares = SHARES_COMBINED if kind == "file" and combined else SHARES
+    length = min(MOST_SPLIT_BYTES, max(least, total // shares))
     if limit is not None and isinstance(limit.most, int):
         length = min(length, max(LEAST_LIMITED_BYTES, limit.most // MEMORY_SHARES))
     return length
@@ -75,6 +95,8 @@ def cut(
     header: Header,
     schema: Any,
     plan: dict[str, Any],
+    *,
+    combined: bool = False,
 ) -> tuple[list[Split], Reading, list[str]]:
     """All the splits, numbered in the order of the input.
 
@@ -85,6 +107,7 @@ def cut(
         header: See `Header`.
         schema: A `pyarrow.Schema`; ``None``: found out from samples, where it is needed.
         plan: Options for whichpool, with which CSV is scanned.
+        combined: The results of the splits become one value.
 
     Returns:
         The splits; ``reading`` with its schema; notes.
@@ -109,10 +132,13 @@ def cut(
     if kind == "file":
         splits = [
             Split(0, group, size_bytes=max(source.size_bytes for source in group))
-            for group in groups_of_files(sources, split_bytes)
+            for group in groups_of_files(sources, split_bytes, combined=combined)
         ]
     elif kind == "parquet":
         first, splits = None, []
+        # Rows that go through Python take so much longer than reading them that a row group is worth reading twice; not
+        # where memory is short, since each part holds what its row group does.
+        in_parts = reading.batch in ("dict", "dicts") and not reading.where and "max_memory" not in plan
         for source in sources:
             if not can_seek(source):
                 raise no_parts(source)
@@ -120,7 +146,9 @@ def cut(
             first = first or columns
             _same_columns(source, columns, sources[0], first, reading)
             step = stepping(split_bytes, left := left - source.size_bytes)
-            splits += splits_of(source, footer, step, reading.where)
+            splits += splits_of(
+                source, footer, step, reading.where, in_parts=in_parts, probe=in_parts and not splits
+            )
     else:
         splits, headers = [], []
         for source in sources:

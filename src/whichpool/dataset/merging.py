@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whichpool.dataset.failures import BadOutput, SchemaDrift
@@ -175,10 +174,11 @@ def _csv(parts: list[str], receipts: list[Receipt], names: list[str], file: Bina
 
 def _keep_only(names: set[str], place: str) -> None:
     """Remove what no split has made: of an earlier run's input, or of a worker that was killed at it."""
+    above = len(os.path.join(place, ""))
     for folder, inner, files in os.walk(place, topdown=False):
         for name in files:
             path = os.path.join(folder, name)
-            if Path(path).relative_to(place).as_posix() not in names:
+            if path[above:].replace(os.sep, "/") not in names:
                 os.remove(path)
         for name in inner:
             path = os.path.join(folder, name)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from whichpool.dataset.chunks import Chunk, arrow_buffer, chunks
 from whichpool.dataset.failures import BadInput
 from whichpool.dataset.formats import ARROW
+from whichpool.dataset.rows import dicts, lists_of_plain, rows_of_batch
 from whichpool.dataset.sources import pyarrow
 from whichpool.dataset.splits import csv as csv_splits
 from whichpool.dataset.splits.parquet import expression, fragment_of, part_of
@@ -159,18 +160,17 @@ def _csv_batches(chunk: Chunk, split: Split, reading: Reading, rejects: Rejects)
     first = 0
     try:
         text = chunk.data.decode(chunk.encoding)
-        rows = csv.reader(io.StringIO(text, newline=""), **reading.dialect.for_csv())
-        names, pick = _picked(split.names or (), reading.columns)
+        made = dicts(split.names or (), reading.columns)
         width = len(split.names or ())
+        rows: Iterator[list[str]] = lists_of_plain(text, reading.dialect) or csv.reader(
+            io.StringIO(text, newline=""), **reading.dialect.for_csv()
+        )
         while block := list(islice(rows, reading.batch_rows)):
             if {*map(len, block)} != {width}:
                 block = [row for row in block if row]  # without blank lines
                 if not {*map(len, block)} <= {width}:
                     break
-            if pick is not None:
-                records = [dict(zip(names, pick(row), strict=True)) for row in block]
-            else:
-                records = [dict(zip(names, row)) for row in block]  # noqa: B905  # they are as many
+            records = made(block)
             if records:
                 yield Batch(records, range(first, first + len(records)), chunk)
             first += len(records)
@@ -380,7 +380,7 @@ def _parquet(split: Split, reading: Reading) -> Iterator[Batch]:
     first = 0
 
     def as_wanted(batch: Any) -> Any:
-        return batch.to_pylist() if reading.batch in ("dicts", "dict") else batch
+        return rows_of_batch(batch) if reading.batch in ("dicts", "dict") else batch
 
     try:
         if reading.where:
@@ -397,15 +397,31 @@ def _parquet(split: Split, reading: Reading) -> Iterator[Batch]:
             return
         file, groups, first = part_of(split)
         with file:
-            for batch in file.iter_batches(
+            batches = file.iter_batches(
                 reading.batch_rows, row_groups=groups, columns=columns, use_threads=False
-            ):
+            )
+            if split.rows is not None:
+                first += split.rows[0]
+                batches = _within(batches, *split.rows)
+            for batch in batches:
                 yield Batch(as_wanted(batch), range(first, first + batch.num_rows))
                 first += batch.num_rows
     except (arrow.ArrowException, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise BadInput(f"{split} cannot be read: {error}") from error
+
+
+def _within(batches: Iterator[Any], begin: int, end: int) -> Iterator[Any]:
+    """Those rows of the batches whose numbers are in this range."""
+    at = 0
+    for batch in batches:
+        low, high = max(begin - at, 0), min(end - at, batch.num_rows)
+        if low < high:
+            yield batch.slice(low, high - low)
+        at += batch.num_rows
+        if at >= end:
+            return
 
 
 # --- whole files --------------------------------------------------------------------------------------------

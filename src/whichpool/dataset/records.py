@@ -82,6 +82,8 @@ class Split:
     length: int | None = None
     """Bytes; ``None``: to the end of the file."""
     row_groups: tuple[int, ...] | None = None
+    rows: tuple[int, int] | None = None
+    """Of its one row group: from the first of these numbers to before the second; ``None``: all."""
     names: tuple[str, ...] | None = None
     """The header of this file, where it is a CSV file."""
     size_bytes: int = 0
@@ -96,7 +98,12 @@ class Split:
         """Names it, and what it reads; sorts as the input does. Another file, or another cut, has another key."""
         from hashlib import blake2b
 
-        what = repr((self.sources, self.offset, self.length, self.row_groups, self.names))
+        # Not the sources' own representations: those are made in Python, of thousands of small files several times.
+        files = [
+            (s.path, s.format, s.size_bytes, s.mtime_ns, s.compression, s.name, s.version)
+            for s in self.sources
+        ]
+        what = repr((files, self.offset, self.length, self.row_groups, self.rows, self.names))
         return f"{self.index:06d}-{blake2b(what.encode(), digest_size=8).hexdigest()}"
 
     def __str__(self) -> str:
@@ -105,6 +112,8 @@ class Split:
             return f"{first} and {len(self.sources) - 1} more"
         if self.row_groups is not None:
             low, high = self.row_groups[0], self.row_groups[-1]
+            if self.rows is not None:
+                return f"{first}, row group {low}, its rows {self.rows[0]} to {self.rows[1] - 1}"
             return f"{first}, row group {low}" if low == high else f"{first}, row groups {low} to {high}"
         if self.length is not None:
             return f"{first}, bytes {self.offset} to {self.offset + self.length}"

@@ -92,7 +92,7 @@ def process(
         header: The names of the columns, where CSV has no header row.
         batch_rows: The most records in a batch; ``None``, the default: 65,536 of pyarrow's, 8,192 of Python's.
         split_bytes: About how long a split is; ``None``, the default: a 64th of the input, within 1 to 3 MB;
-            of text, however short.
+            from 256 KB on where each row is a call; of text, however short.
         bad: ``"raise"``, the default: what cannot be read, or what ``fn`` raises, ends the run. ``"skip"``: goes on
             without that record. ``"quarantine"``: and sets it aside. A batch that fails is tried in halves, until the
             records are found that it fails for.
@@ -152,7 +152,7 @@ def process(
     reading = reading_of(chosen, sources, columns, where, batch_rows, encoding, dialect)
     length = split_bytes
     if length is None:
-        length = usual_split_bytes(sources, options.get("max_memory"))
+        length = usual_split_bytes(sources, chosen, options.get("max_memory"), combined=combine is not None)
     if length < 1:
         raise whichpool.PlanError(f"split_bytes must be at least 1, not {length}")
     job = Job(goal, target, sources, reading, length, limited(options, sources))
@@ -165,7 +165,9 @@ def process(
         asked: dict[str, Any] = {name: engine[name] for name in ("plan", "limit") if name in engine}
         if "max_memory" in options:
             asked |= {"plan": options["plan"], "max_memory": options["max_memory"].most}
-        splits, reading, said = cut(sources, reading, length, names, schema, asked)
+        splits, reading, said = cut(
+            sources, reading, length, names, schema, asked, combined=combine is not None
+        )
         notes += said
         if kept is not None:
             identity = identity_of(job, reading)

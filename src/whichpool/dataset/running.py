@@ -12,6 +12,7 @@ import whichpool
 from whichpool.dataset.failures import SplitDied
 from whichpool.dataset.progress import Book
 from whichpool.dataset.records import Receipt
+from whichpool.dataset.splits.folder import PROBES
 from whichpool.dataset.task import Combine, Task, is_nothing, pieces_of
 from whichpool.dataset.tree import Tree
 
@@ -29,6 +30,8 @@ __all__ = ["Worked", "work_off"]
 # 3 MB is 48 KB, and what does not fit then is not the split.
 MOST_PIECES = 64
 SIGKILL = 9
+# Of fewer splits the largest comes first of all. A guess: eight for each of the short ones.
+MANY_SPLITS = 16
 # A deadline is more than none. Seconds.
 LEAST_S = 0.001
 # Splits that had to be read in pieces are named in the report up to so many. A guess at what is read.
@@ -154,9 +157,10 @@ def _through_engine(
     """
     waiting = splits
     if task.combine is None and len({_size(split) for split in splits}) > 1:
-        # The largest first, so that the workers end together. Not where values are combined: neighbours should meet
-        # soon.
-        waiting = sorted(splits, key=_size, reverse=True)
+        # The largest first, so that the workers end together; after those that are short to show what the work is. Not
+        # where values are combined: neighbours should meet soon.
+        short = PROBES if len(splits) >= MANY_SPLITS else 0
+        waiting = splits[:short] + sorted(splits[short:], key=_size, reverse=True)
     deadline = options.get("deadline")
     until = monotonic() + deadline if isinstance(deadline, (int, float)) else None
     run = None

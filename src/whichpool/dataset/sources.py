@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from glob import glob, has_magic
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from whichpool import MissingExtra
@@ -175,11 +174,13 @@ def _of_folder(names: list[str], whole_files: bool) -> str:
 
 def _walk(folder: str) -> Iterator[str]:
     """The files in a folder and its folders, by their paths from there; hidden ones are left out."""
+    above = len(os.path.join(folder, ""))
     for place, inner, names in os.walk(folder):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
+        inside = os.path.join(place, "")[above:].replace(os.sep, "/")
         for name in names:
             if not name.startswith("."):
-                yield Path(place, name).relative_to(folder).as_posix()
+                yield inside + name
 
 
 def _by_name(path: str) -> tuple[str | None, str | None]:

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from whichpool.dataset.failures import BadOutput, SchemaDrift
@@ -331,6 +331,7 @@ class FolderWriter:
         self.rows = 0
         self.names: list[str] = []
         self._folder = os.path.join(folder, "files")
+        self._made: set[str] = set()
 
     def add(self, result: Any, name: str) -> None:
         """What the function made of the file of this name.
@@ -361,14 +362,19 @@ class FolderWriter:
                 f"the function returned a {type(result).__name__}: a file is made of bytes, a text or an image, or "
                 "of a pair of a name and one of these"
             )
-        place = Path(self._folder, *inner.parts)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(temporary_name(str(place)))
+        place = os.path.join(self._folder, *inner.parts)
+        folder = os.path.dirname(place)
+        if folder not in self._made:
+            os.makedirs(folder, exist_ok=True)
+            self._made.add(folder)
+        temporary = temporary_name(place)
         try:
-            temporary.write_bytes(data)
+            with open(temporary, "wb") as file:
+                file.write(data)
             os.replace(temporary, place)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            if os.path.exists(temporary):
+                os.remove(temporary)
             raise
         self.names.append(inner.as_posix())
         self.rows += 1

@@ -36,9 +36,10 @@ CR, LF, SPACE = 13, 10, 32
 # agree after one or two. A guess.
 MOST_RECORDS_APART = 64
 
-# Bytes that are scanned at once where a stream is cut. A guess: small beside a piece of the stream, large beside a
-# record.
-STEP_BYTES = 1 << 18
+# Bytes that are scanned at once where the last record is looked for: coarsely first, then what is left in smaller
+# steps, and the rest of them record by record. Guesses: 256 KB are small beside a piece of a stream, 4 KB are 40 rows
+# of 100 bytes. With steps of 256 KB alone 3,000 rows were walked through, 18 ms.
+STEPS_BYTES = (1 << 18, 1 << 15, 1 << 12)
 
 # Encodings in which a byte below 128 is always that character, and each special character is one byte. In others
 # (UTF-16, Shift JIS) a byte that looks like a quote may be half of something else.
@@ -350,9 +351,15 @@ def records(data: bytes, dialect: Dialect, encoding: str = "utf-8") -> Iterator[
 
 def last_record(data: bytes, dialect: Dialect, encoding: str = "utf-8") -> int:
     """Where the last record begins that begins in ``data``, which begins with one."""
-    starts = list(range(0, len(data), STEP_BYTES))
-    cuts, _ = compose([scan(data[at : at + STEP_BYTES], dialect, encoding) for at in starts], starts)
-    auto, last = _automaton(dialect, encoding), cuts[-1] if cuts else 0
+    auto, last = _automaton(dialect, encoding), 0
+    if all(data.find(character) < 0 for character in auto.special) and data.count(b"\r") == data.count(
+        b"\r\n"
+    ):
+        return data.rfind(b"\n", 0, len(data) - 1) + 1  # every line is a record
+    for step in STEPS_BYTES:
+        starts = list(range(last, len(data), step))
+        cuts, _ = compose([scan(data[at : at + step], dialect, encoding) for at in starts], starts)
+        last = cuts[-1] if cuts else last
     while last < len(data) and (after := _next_record(data, last, auto)[0]) is not None:
         last = after
     return last

@@ -1,8 +1,11 @@
-"""Parquet is cut between row groups: several small ones together, a large one alone."""
+"""Parquet is cut between row groups: several small ones together, a large one alone.
+
+Where its rows go through Python one by one, a large one is several splits.
+"""
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 from whichpool import PlanError
@@ -20,6 +23,15 @@ if TYPE_CHECKING:
     from whichpool.dataset.splits.footer import Footer
 
 __all__ = ["expression", "fragment_of", "no_parts", "open_parquet", "opened", "part_of", "splits_of"]
+
+# A part of a row group has at least so many rows: some 50 ms of Python, while reading over as many takes 2 ms (19
+# columns of flights). And a row group has so many parts at the most: each reads over those before it, so eight of them
+# read it four and a half times. Guesses.
+LEAST_ROWS = 16_384
+MOST_PARTS = 8
+# The first two splits have so many: until they are done little is known of the work, and one core does it all. A guess:
+# some 5 ms each.
+PROBE_ROWS = 2_048
 
 
 def open_parquet(source: Source, footer: bytes | None = None) -> Any:
@@ -114,8 +126,20 @@ def splits_of(
     footer: Footer | None,
     step: Callable[[int], int],
     where: tuple[tuple[str, str, Any], ...] | None,
+    *,
+    in_parts: bool = False,
+    probe: bool = False,
 ) -> list[Split]:
-    """The file, cut between row groups. Those in which ``where`` cannot hold, by their statistics, are in none."""
+    """The file, cut between row groups.
+
+    Args:
+        source: The file.
+        footer: Of it; ``None``: one that cannot be cut.
+        step: How much the next split is to have, of so much that is left.
+        where: Row groups in which it cannot hold, by their statistics, are in none.
+        in_parts: A large row group becomes several splits.
+        probe: And the first one begins with two short splits.
+    """
     if footer is not None:
         rows = [group.rows for group in footer.groups]
         sizes = [group.size_bytes for group in footer.groups]
@@ -136,15 +160,29 @@ def splits_of(
         groups[-1].append(index)
         filled += sizes[index]
     first = [0, *accumulate(rows)]
-    splits = []
+    splits: list[Split] = []
     for each in map(tuple, groups):
         # With a condition pyarrow reads the file by itself, and its footer whole.
         part = (
             PartFooter(footer.cut(each), each, first[each[0]]) if footer is not None and not where else None
         )
         size = sum(sizes[index] for index in each)
-        splits.append(Split(0, (source,), row_groups=each, footer=part, size_bytes=size))
+        parts: list[tuple[int, int] | None] = [None]
+        if in_parts and len(each) == 1:
+            parts = _parts(rows[each[0]], probe=probe and not splits)
+        for some in parts:
+            share = size if some is None else size * (some[1] - some[0]) // rows[each[0]]
+            splits.append(Split(0, (source,), row_groups=each, rows=some, footer=part, size_bytes=share))
     return splits
+
+
+def _parts(rows: int, *, probe: bool) -> list[tuple[int, int] | None]:
+    """Which of its rows each split of a row group has; ``None``: all."""
+    count = max(1, min(MOST_PARTS, rows // LEAST_ROWS))
+    cuts = [rows * part // count for part in range(count + 1)]
+    if probe and cuts[1] > 2 * PROBE_ROWS:
+        cuts[1:1] = [PROBE_ROWS, 2 * PROBE_ROWS]
+    return list(pairwise(cuts)) if len(cuts) > 2 else [None]
 
 
 def _possible(source: Source, where: tuple[tuple[str, str, Any], ...]) -> set[int]:
