@@ -181,3 +181,49 @@ def test_threads_see_the_callers_context(made):
     threads.stop(wait=True)
     assert seen == ["the caller's"] + ["changed"] * 99
     assert variable.get() == "the caller's"
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_start_that_was_interrupted_is_no_thread_to_wait_for(monkeypatch, wait):
+    """Ctrl-C in the midst of `Thread.start`."""
+    gate = Gate()
+    work = Work(Job(gate), iter(range(9)), 9, ListSink([]))
+    threads = Threads(work, lambda: PlainRunner(work, []), contextvars.copy_context())
+    start, started = threading.Thread.start, []
+
+    def interrupted(thread):
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        started.append(thread)
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            threads.resize(4)
+    gate.wait_for(2)
+    gate.give(9)
+    work.close()
+    threads.stop(wait=wait)
+    for thread in started:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+def test_threads_begin_before_the_last_of_them_is_started(monkeypatch):
+    gate = Gate()
+    work = Work(Job(gate), iter(range(9)), 9, ListSink([]))
+    threads = Threads(work, lambda: PlainRunner(work, []), contextvars.copy_context())
+    start, inside = threading.Thread.start, []
+
+    def watched(thread):
+        gate.wait_for(len(inside))  # each of those before is in a call
+        inside.append(thread)
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", watched)
+        threads.resize(3)
+    gate.wait_for(3)
+    gate.give(9)
+    threads.stop(wait=True)

@@ -151,4 +151,7 @@ class Threads:
             while wait and thread.is_alive():
                 thread.join(LOOK_UP_S)
             if not wait:
-                thread.join(max(deadline - monotonic(), 0.0))
+                try:
+                    thread.join(max(deadline - monotonic(), 0.0))
+                except RuntimeError:
+                    pass  # whoever started it was interrupted: if it comes up, it finds that it is one too many

@@ -235,9 +235,9 @@ class Run:
             self.threads = Threads(self.work, self.new_runner, self.context)
         if self.threads is None:
             return threads
-        refusal = ""
+        pool, refusal = self.threads, ""
         try:
-            self.threads.resize(own)
+            self.undisturbed(lambda: pool.resize(own))
         except RuntimeError as error:
             if not self.caller_helps:
                 raise
