@@ -55,7 +55,9 @@ class Look(Journal):
 
 
 def recorded(path):
-    """The indexes whose results are in the file."""
+    """The indexes whose results are in the file. One without a heading is left alone: who opens it would write one."""
+    if not os.stat(path).st_size:
+        return set()
     look = Look(str(path), {})
     try:
         return set(look.index)
