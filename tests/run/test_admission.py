@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import whichpool
+from whichpool._pools.base import Signal
 from whichpool._records import Limit, Retry
 from whichpool._run import admission
 from whichpool._run.pace import LOOK_AHEAD
@@ -226,3 +227,23 @@ def test_who_was_refused_at_the_iterable_is_let_in():
 
     assert whichpool.map(fn, items(), plan=(0, 6), shared="ok") == list(range(200))
     assert len(seen) >= 4
+
+
+@pytest.mark.parametrize("by_its_thread", [False, True])
+def test_who_makes_room_and_asks_for_nothing_more_wakes_another(by_its_thread):
+    """A call that is given up is put back by the clock's thread; its own would ask next."""
+    limit = Limit(4, key=lambda x: 0, per_key=1, first=1)
+    work = admission.keyed(Work)(Job(str), iter(range(9)), 9, ListSink([]), limit=limit)
+    batch = work.take(1)
+    assert work.take(1) is None  # there is room for one at a time
+    parked = Signal()
+    assert work.park(parked)
+    batch.asks_next = threading.get_ident()
+    if by_its_thread:
+        work.put(batch, ["0"])
+    else:
+        clock = threading.Thread(target=work.put, args=(batch, ["0"]))
+        clock.start()
+        clock.join()
+    assert parked.wait(0) != by_its_thread
+    assert work.take(1).start == 1

@@ -96,7 +96,7 @@ class CannotStart(Exception):
 class Batch:
     """Consecutive items, from index ``start`` on."""
 
-    __slots__ = ("alone", "items", "key", "local", "start")
+    __slots__ = ("alone", "asks_next", "items", "key", "local", "start")
 
     def __init__(self, start: int, items: list[Any], local: bool = False, key: Any = None) -> None:
         self.start = start
@@ -104,6 +104,8 @@ class Batch:
         self.alone = False  # it may end its worker: no other shall be in that worker's hands
         self.local = local  # it cannot travel: run it in this process
         self.key = key  # what its items count against, where there are limits by key
+        # The thread that runs it, if that is sure to ask for more once it has put back what came of it; 0: none is.
+        self.asks_next = 0
 
     def __len__(self) -> int:
         return len(self.items)

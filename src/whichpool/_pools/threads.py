@@ -120,7 +120,7 @@ class Threads:
                 self._hub.fail(error)
 
     def _work(self, hub: Hub, runner: Runner) -> None:
-        signal = Signal()
+        signal, me = Signal(), threading.get_ident()
         while not self._surplus():
             batch = hub.take(runner.size)
             if batch is None:
@@ -131,6 +131,7 @@ class Threads:
                 if batch is None:
                     signal.wait()
                     continue
+            batch.asks_next = me
             runner.run(batch)
             if runner.abandoned:
                 return

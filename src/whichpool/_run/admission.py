@@ -306,7 +306,7 @@ class Admission(Work):
 
     def _accept(self, batch: Batch, values: list[Any], nodes: list[Any] | None = None) -> None:
         super()._accept(batch, values, nodes)
-        self._comes_back = get_ident() != self.caller
+        self._comes_back = batch.asks_next == get_ident()  # and not, say, the clock's, which gave it up
 
     def _settle(self) -> None:
         super()._settle()
@@ -315,8 +315,8 @@ class Admission(Work):
     def _wake(self, most: int | None = None) -> None:
         """Wake one thread if there is something for it, which wakes the next: not a crowd for one place.
 
-        None where the thread that makes room is about to ask itself, as all but the caller's do: handed from thread to
-        thread, an item of a tenth of a millisecond costs as much again.
+        None where the thread that makes room is a pool's, which asks next: handed from thread to thread, an item of a
+        tenth of a millisecond costs as much again.
         """
         if self.is_open() and self.error_at is None:
             if self._comes_back and most is None:
