@@ -24,7 +24,15 @@ from whichpool._choose.expect import (
 from whichpool._choose.forecast import NOISE, Forecast, rank
 from whichpool._choose.ledger import Ledger, Stopwatch
 from whichpool._choose.limiter import Limiter
-from whichpool._choose.plans import always_waiting, candidates, hired, most_workers, simplicity, why_not
+from whichpool._choose.plans import (
+    always_waiting,
+    candidates,
+    hired,
+    most_workers,
+    simplicity,
+    takes_part,
+    why_not,
+)
 from whichpool._choose.records import Prepare, Switch
 from whichpool._choose.verdict import demand_in_words, no_verdict, seconds_in_words, verdict
 from whichpool._record import record
@@ -293,7 +301,7 @@ class Conductor:
         ready = view.ready_processes
         # Workers are taken on as they come up, whatever their number.
         plans += {Plan(ready, plan.threads) for plan in plans if plan.processes > ready >= 2}
-        if view.joins and ready and hired(up := Plan(ready + 1, 1), joins=True) == ready:
+        if ready and takes_part(up := Plan(ready + 1, 1), view.joins):
             plans += {up for plan in plans if plan.processes > up.processes}
         waiting = "threads" not in ruled_out and always_waiting(demand, int(min(self._most, left)))
         most_threads, most_calls = self._allowed(view, demand, left)
@@ -411,7 +419,7 @@ class Conductor:
         if best.plan.processes > plan.processes and self._only_first_calls(view, forecast.demand):
             return None
         if plan == Plan.LOOP and best.plan.processes:
-            beside = hired(best.plan, view.joins) < best.plan.processes
+            beside = takes_part(best.plan, view.joins)
             if self._first_still_computes(view, forecast.demand, beside):
                 return None
         why = why_not(plan, forecast.demand, self._host, self._ruled_out(view)) if plan != Plan.LOOP else None

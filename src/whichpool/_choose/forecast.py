@@ -5,7 +5,15 @@ from __future__ import annotations
 from math import ceil, inf, log, sqrt
 
 from whichpool._choose.bounds import bounds, limit_in_words, load, rate
-from whichpool._choose.plans import always_waiting, candidates, hired, most_workers, simplicity, why_not
+from whichpool._choose.plans import (
+    always_waiting,
+    candidates,
+    hired,
+    most_workers,
+    simplicity,
+    takes_part,
+    why_not,
+)
 from whichpool._records import Plan, PlanRow
 
 TYPE_CHECKING = False
@@ -96,13 +104,12 @@ class Forecast:
         """What one item asks under this plan."""
         if not plan.processes:
             return self._at_home
-        workers = hired(plan, self.joins)
-        if workers == plan.processes:
+        if not takes_part(plan, self.joins):
             return self._away
-        found = self._away_in_part.get(workers)
+        found = self._away_in_part.get(plan.processes)
         if found is None:
-            found = load(self.demand, processes=True, shipped=workers / plan.processes)
-            self._away_in_part[workers] = found
+            shipped = (plan.processes - 1) / plan.processes
+            found = self._away_in_part[plan.processes] = load(self.demand, processes=True, shipped=shipped)
         return found
 
     def rate_per_s(self, plan: Plan) -> float:
@@ -126,7 +133,7 @@ class Forecast:
         if left <= 0:
             return self.items / now_per_s
         warm_up_s = self._warm_up_s if plan.processes > self._used else 0.0
-        if hired(plan, self.joins) < plan.processes:  # the caller's process has that behind it
+        if takes_part(plan, self.joins):  # the caller's process has that behind it
             left -= min(left, self.rate_per_s(Plan.LOOP) * warm_up_s)
         # Each worker begins as it comes: throughput rises evenly to what it will be.
         growing = (now_per_s + per_s) / 2 * others_s

@@ -20,6 +20,7 @@ __all__ = [
     "most_processes",
     "most_workers",
     "simplicity",
+    "takes_part",
     "why_not",
 ]
 
@@ -53,16 +54,18 @@ def simplicity(plan: Plan) -> tuple[int, int, int]:
     return _KINDS[plan.kind], plan.workers, plan.processes
 
 
-def hired(plan: Plan, joins: bool) -> int:
-    """Returns how many worker processes a plan needs.
+def takes_part(plan: Plan, joins: bool) -> bool:
+    """Says whether the caller's process is one of the plan's processes.
 
-    Args:
-        plan: The plan.
-        joins: Whether the caller's process may be one of the plan's; it is where each runs one call at a time, so that
-            its GIL is free between two calls of others, and where they are few.
+    It is, if it may be (``joins``), where each of them runs one call at a time, so that its GIL is free for who serves
+    the others between two calls, and where they are few.
     """
-    here = joins and plan.threads == 1 and 2 <= plan.processes <= MOST_TO_JOIN
-    return plan.processes - here
+    return joins and plan.threads == 1 and 2 <= plan.processes <= MOST_TO_JOIN
+
+
+def hired(plan: Plan, joins: bool) -> int:
+    """Returns how many worker processes a plan needs, the caller's own left out where it `takes_part`."""
+    return plan.processes - takes_part(plan, joins)
 
 
 def most_workers(host: Host, limit: int | None = None) -> int:

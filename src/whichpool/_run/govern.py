@@ -156,6 +156,7 @@ class Governor(Fixed):
         if self.host.nested:
             self.ruled_out["processes"] = "this process is itself a worker"
         while run.work.is_open():
+            self._see_to_switching()
             self._beat()
             if not run.work.is_open():
                 return
@@ -164,8 +165,6 @@ class Governor(Fixed):
             if perf_counter() < self._due and run.plan[0]:
                 continue  # news of workers, which `crew.step` has seen to; a decision costs more than most of it
             self._measure()
-            if not run.plan[0] and (run.plan != (0, 1) or perf_counter() > self._quick_until):
-                self._quick.end()
             view = self.view()
             for action in self.conductor.step(view):
                 with run.overseer.acting:
@@ -195,6 +194,19 @@ class Governor(Fixed):
             crew.step(0)
         cpu = self._cpu if run.plan == (0, 1) and not run.apart else process_time
         run.profile.heart.beat(run.stop_signal.wait, cpu, max(left_s, 0.001))
+
+    def _see_to_switching(self) -> None:
+        """The GIL changes hands quickly while the loop is young, and while the caller's thread runs items beside
+        workers: none of them is to wait 5 ms to be heard.
+        """
+        run = self.run
+        quick = run.inline_open if run.plan[0] else run.plan == (0, 1) and perf_counter() < self._quick_until
+        if not quick:
+            self._quick.end()
+        elif self._quick.ended:
+            from whichpool._measure.gil import QuickSwitching
+
+            self._quick = QuickSwitching()
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -417,9 +429,6 @@ class Governor(Fixed):
             run.inline_open = here > 0
             if here:
                 run.work.caller_signal.set()
-                self._hear_quickly()
-            else:
-                self._quick.end()
         else:
             try:
                 threads = run.set_threads(threads)
@@ -433,17 +442,9 @@ class Governor(Fixed):
             if run.crew is not None:
                 run.crew.feed(0, 1)
             run.inline_open = not run.apart and (run.caller_helps or threads == 1)
-            self._quick.end()
             run.work.caller_signal.set()
         if (processes, threads) == run.plan:
             return  # the system starts no more threads
         run.enter((processes, threads), reason)
         self._entered = (perf_counter(), run.work.ran)
         self._window = Window()
-
-    def _hear_quickly(self) -> None:
-        """While the caller's thread runs items beside workers, none of them waits 5 ms for the GIL to be heard."""
-        if self._quick.ended:
-            from whichpool._measure.gil import QuickSwitching
-
-            self._quick = QuickSwitching()

@@ -78,9 +78,8 @@ def listen(run: Run) -> bool:
         elif warm:
             needed, ahead_needed = WARM_S, WARM_S
         else:
-            share = heart.share
             needed, ahead_needed = COLD_S, COLD_GIL_AHEAD_S
-            if share is not None and share <= LEAVES_GIL:
+            if _leaves_the_gil(run):
                 needed, ahead_needed = COLD_FREE_S, COLD_FREE_AHEAD_S
         ahead_s = _ahead_s(run, passed)
         if ahead_s > COLD_SURELY_AHEAD_S and run.profile.samples > 1:
@@ -96,6 +95,12 @@ def _ahead_s(run: Run, passed_s: float) -> float:
         return passed_s
     # A first call that still runs takes at least as long as it has.
     return (passed_s if each is None else each) * remaining
+
+
+def _leaves_the_gil(run: Run) -> bool:
+    """Whether most of the computing was seen not to hold the GIL: then threads will do."""
+    share = run.profile.heart.share
+    return share is not None and share <= LEAVES_GIL
 
 
 def waits(run: Run) -> bool:
@@ -114,12 +119,12 @@ def _start_early(run: Run) -> None:
     """
     if not run.work.is_open() or run.options.most == 1 or run.only_watch:
         return
-    share, each = run.profile.heart.share, run.profile.call_s
+    each = run.profile.call_s
     if each is None:
         began = run.runner.began if run.runner is not None else None
         # A call that runs may take as long again.
         each = 2 * (perf_counter() - began) if began is not None else 0.0
-    if (share is not None and share <= LEAVES_GIL) or each * (run.work.remaining or 0) < EARLY_AHEAD_S:
+    if _leaves_the_gil(run) or each * (run.work.remaining or 0) < EARLY_AHEAD_S:
         return
     host = look()
     multiprocessing = sys.modules.get("multiprocessing")
@@ -146,9 +151,7 @@ def wake(run: Run) -> None:
     def chore() -> None:
         try:
             _start_early(run)
-            share = run.profile.heart.share
-            threads_only = share is not None and share <= LEAVES_GIL
-            for name in DECIDES if threads_only else DECIDES + STARTS:
+            for name in DECIDES if _leaves_the_gil(run) else DECIDES + STARTS:
                 import_module(name)
         finally:
             done.set()
