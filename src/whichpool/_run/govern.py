@@ -43,8 +43,9 @@ WINDOW_ITEMS = 8
 # Threads of a library's own are counted anew after so many CPU seconds of the loop: OpenBLAS's, just started, burn a
 # core for some tens of milliseconds while they have nothing to do (a NumPy call of one thread was seen on 2.4 cores).
 NATIVE_S = 0.010
-# Where the code of the import system says that it stands.
+# Where the code of the import system says that it stands; and who calls the function.
 IMPORTS = "<frozen importlib._bootstrap>"
+CALLS = "whichpool._run.inline"
 # An item is looked at before and after its call in so many of the first batches.
 ITEM_LOOKS = 3
 
@@ -373,7 +374,7 @@ class Governor(Fixed):
         if oldest_s is None or runner is None or self.run.profile.samples:
             return 0.0
         frame = _current_frames().get(runner.ident)
-        while frame is not None:
+        while frame is not None and frame.f_globals.get("__name__") != CALLS:  # below it may be imported, too
             if frame.f_code.co_filename == IMPORTS:
                 self._imported_s = oldest_s
                 break
