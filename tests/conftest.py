@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import gc
 import os
+import pty
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -109,10 +111,11 @@ def descendants(root: int) -> dict[int, str]:
     return {pid: f"[{parents[pid][1]}] {_command_line(pid)}" for pid in family - {root}}
 
 
-def family() -> set[int]:
-    """The pids of `descendants` of this process, sooner: all tests look, twice, and /proc is large."""
+def family(root: int | None = None) -> set[int]:
+    """The pids of `descendants`, of this process by default, sooner: all tests look, twice, and /proc is large."""
+    root = os.getpid() if root is None else root
     found: set[int] = set()
-    look_at = [os.getpid()]
+    look_at = [root]
     try:
         while look_at:
             pid = look_at.pop()
@@ -123,7 +126,7 @@ def family() -> set[int]:
                     found |= more
                     look_at += more
     except FileNotFoundError:  # a kernel without such files; or a process has just ended
-        return set(descendants(os.getpid()))
+        return set(descendants(root))
     return found
 
 
@@ -269,6 +272,74 @@ def nothing_left_behind(request):
     lines = before.settle()
     if lines:
         pytest.fail("left behind by this test:\n  " + "\n  ".join(lines), pytrace=False)
+
+
+class TreeMemory:
+    """What a process and all that it started hold, as the kernel counts it; and, in a ``with`` block, the most of it.
+
+    Attributes:
+        peak: Bytes; a look every 10 ms.
+    """
+
+    def __init__(self, root: int | None = None) -> None:
+        self.root = os.getpid() if root is None else root
+        self.peak = 0
+
+    def now(self) -> int:
+        """Bytes; what processes share counts once."""
+        return sum(map(self._share, {self.root, *family(self.root)}))
+
+    @staticmethod
+    def _share(pid: int) -> int:
+        try:
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    return int(line.split()[1]) * 1024
+        except OSError:
+            pass  # it has ended
+        return 0
+
+    def __enter__(self):
+        self.peak, self._over = 0, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def _look(self) -> None:
+        while not self._over.wait(0.01):
+            self.peak = max(self.peak, self.now())
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def tree_memory():
+    """`TreeMemory`: of this process, or of the one that is named."""
+    return TreeMemory
+
+
+def on_a_terminal(command, timeout_s=30, **options):
+    """Run a command whose standard error is a terminal: its exit code, and what came there."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(command, stderr=follower, **options)
+    os.close(follower)
+    said = b""
+    try:
+        while chunk := os.read(leader, 65536):
+            said += chunk
+    except OSError:
+        pass  # the other end was closed: Linux says so with EIO
+    finally:
+        os.close(leader)
+    return process.wait(timeout_s), said
+
+
+@pytest.fixture
+def terminal():
+    """`on_a_terminal`."""
+    return on_a_terminal
 
 
 class ThreadLimit:

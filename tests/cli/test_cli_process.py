@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -154,24 +154,16 @@ def test_the_version_is_said_without_loading_click(start: Start) -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def test_progress_is_shown_on_a_terminal_only_and_not_among_results(work: Path, start: Start) -> None:
+def test_progress_is_shown_on_a_terminal_only_and_not_among_results(
+    work: Path, terminal: Callable[..., tuple[int, bytes]]
+) -> None:
     shown = {}
     for name, options in (("bar", ()), ("no bar", ("--no-progress",))):
-        leader, follower = pty.openpty()
         source = "import sys; sys.argv[0] = 'whichpool'; from whichpool.cli import main; main(sys.argv[1:])"
         command = [sys.executable, "-c", source, "map", "work:square", "--range", "20000", *options]
         with open(work / "out", "w") as out:
-            done = subprocess.Popen(command, stdout=out, stderr=follower, stdin=subprocess.DEVNULL, cwd=work)
-        os.close(follower)
-        said = b""
-        try:
-            while chunk := os.read(leader, 65536):
-                said += chunk
-        except OSError:
-            pass  # the other end was closed: Linux says so with EIO
-        finally:
-            os.close(leader)
-        assert done.wait(LONG) == 0, said
+            code, said = terminal(command, LONG, stdout=out, stdin=subprocess.DEVNULL, cwd=work)
+        assert code == 0, said
         assert (work / "out").read_text().count("\n") == 20000
         shown[name] = b"\x1b[" in said
         assert b"20,000 items in " in said

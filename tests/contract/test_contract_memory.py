@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-from pathlib import Path
 
 import pytest
 
@@ -17,52 +15,10 @@ MB = 1_000_000
 _kept: list[bytearray] = []
 
 
-def share(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # it has ended
-    return 0
-
-
-def tree(pid: int) -> list[int]:
-    found = [pid]
-    for one in found:
-        try:
-            for thread in os.listdir(f"/proc/{one}/task"):
-                found += map(int, Path(f"/proc/{one}/task/{thread}/children").read_text().split())
-        except OSError:
-            pass
-    return found
-
-
-class Sampler:
-    """The most that this process and all that it started have held, by the kernel's own count."""
-
-    def __enter__(self):
-        self.peak, self.over = 0, threading.Event()
-        self.thread = threading.Thread(target=self.look)
-        self.thread.start()
-        return self
-
-    def look(self):
-        while not self.over.wait(0.01):
-            self.peak = max(self.peak, sum(map(share, tree(os.getpid()))))
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.thread.join()
-
-
-def now() -> int:
-    return sum(map(share, tree(os.getpid())))
-
-
-def room(megabytes: int) -> int:
-    """A limit that leaves so much beside what is held now, however much that is, and the reserve."""
-    return int((now() + megabytes * MB) / budget.PLANNED)
+@pytest.fixture
+def room(tree_memory):
+    """Makes a limit that leaves so many megabytes beside what is held now, however much that is, and the reserve."""
+    return lambda megabytes: int((tree_memory().now() + megabytes * MB) / budget.PLANNED)
 
 
 @pytest.fixture(autouse=True)
@@ -89,9 +45,9 @@ def keep(megabytes: int) -> int:
 
 
 @pytest.mark.parametrize("kind", ["map", "imap", "map_reduce"])
-def test_fewer_workers_are_at_work_than_the_plan_has(kind):
-    before, limit = now(), room(130)
-    with Sampler() as sampler:
+def test_fewer_workers_are_at_work_than_the_plan_has(kind, room, tree_memory):
+    before, limit = tree_memory().now(), room(130)
+    with tree_memory() as held:
         if kind == "map_reduce":
             assert whichpool.map_reduce(
                 take, [40] * 16, lambda a, b: max(a, b), plan=(4, 1), max_memory=limit
@@ -100,38 +56,38 @@ def test_fewer_workers_are_at_work_than_the_plan_has(kind):
             pids = list(getattr(whichpool, kind)(take, [40] * 16, plan=(4, 1), max_memory=limit))
             assert len(pids) == 16
             assert len({*pids}) < 4
-    assert sampler.peak <= limit
-    assert sampler.peak > before + 40 * MB  # it was not idle
+    assert held.peak <= limit
+    assert held.peak > before + 40 * MB  # it was not idle
 
 
-def test_where_there_is_room_all_of_them_are():
+def test_where_there_is_room_all_of_them_are(room):
     limit = room(2000)
     pids = whichpool.map(take, [40] * 30, plan=(3, 1), max_memory=limit)
     assert len({*pids}) == 3
 
 
-def test_a_worker_that_has_grown_is_renewed():
+def test_a_worker_that_has_grown_is_renewed(room, tree_memory):
     limit = room(150)
-    with Sampler() as sampler:
+    with tree_memory() as held:
         results = whichpool.map(keep, [10] * 40, plan=(2, 1), max_memory=limit, shared="ok")
     assert len(results) == 40
-    assert sampler.peak <= limit
+    assert held.peak <= limit
     assert max(results) < 14
     assert any("made room under max_memory and was replaced" in note for note in results.report.notes)
 
 
-def test_items_are_weighed():
+def test_items_are_weighed(room, tree_memory):
     items = [1, 60, 1, 1, 60, 1, 60, 1, 1, 1]
     limit = room(160)
-    with Sampler() as sampler:
+    with tree_memory() as held:
         results = whichpool.map(
             take, items, plan=(3, 1), max_memory=whichpool.MemoryLimit(limit, weigh=lambda item: item)
         )
     assert len(results) == len(items)
-    assert sampler.peak <= limit
+    assert held.peak <= limit
 
 
-def test_an_impossible_limit_names_the_figures():
+def test_an_impossible_limit_names_the_figures(room):
     with pytest.raises(
         whichpool.OverMemory, match=r"max_memory is 2 MB.*this process.*MB.*at least"
     ) as caught:
@@ -163,16 +119,16 @@ def grow_slowly(steps: int) -> int:
     return len(held)
 
 
-def test_one_that_grows_beyond_what_was_expected_is_ended_before_the_limit_is_passed():
+def test_one_that_grows_beyond_what_was_expected_is_ended_before_the_limit_is_passed(room, tree_memory):
     limit = room(120)
-    with Sampler() as sampler:
+    with tree_memory() as held:
         results = whichpool.map(
             grow_slowly, [1, 1, 1, 400, 1, 1], plan=(2, 1), on_error="return", max_memory=limit
         )
     assert [each for each in results if each == 1] == [1] * 5
     assert isinstance(results[3].error, whichpool.OverMemory)
     assert "was ended" in str(results[3].error)
-    assert sampler.peak <= limit
+    assert held.peak <= limit
 
 
 def test_it_is_for_worker_processes():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import dataset_work as work
@@ -30,48 +29,20 @@ print(repr(report.value), report.splits)
 """
 
 
-def share(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # it has ended
-    return 0
-
-
-def tree(pid: int) -> list[int]:
-    found = [pid]
-    for one in found:
-        try:
-            for thread in os.listdir(f"/proc/{one}/task"):
-                found += map(int, Path(f"/proc/{one}/task/{thread}/children").read_text().split())
-        except OSError:
-            pass
-    return found
-
-
-def run(source: Path, fn: str, **options: object) -> tuple[str, int, int]:
+@pytest.fixture
+def run(tree_memory):
     """In a process of its own: what it printed, its splits, and the peak of its tree in bytes."""
-    script = SCRIPT.format(here=str(HERE), source=str(source), fn=fn, options=options)
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    over, peak = threading.Event(), 0
 
-    def look() -> None:
-        nonlocal peak
-        while not over.wait(0.01):
-            peak = max(peak, sum(map(share, tree(process.pid))))
+    def run(source: Path, fn: str, **options: object) -> tuple[str, int, int]:
+        script = SCRIPT.format(here=str(HERE), source=str(source), fn=fn, options=options)
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        with tree_memory(process.pid) as held:
+            said, _ = process.communicate()
+        assert process.returncode == 0
+        value, splits = said.split()
+        return value, int(splits), held.peak
 
-    sampler = threading.Thread(target=look)
-    sampler.start()
-    try:
-        said, _ = process.communicate()
-    finally:
-        over.set()
-        sampler.join()
-    assert process.returncode == 0
-    value, splits = said.split()
-    return value, int(splits), peak
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +56,7 @@ def large(tmp_path_factory):
 
 
 @pytest.mark.parametrize("fn", ["takes_much", "keeps"])
-def test_it_holds_for_the_whole_tree(large, fn):
+def test_it_holds_for_the_whole_tree(large, fn, run):
     batch = {"takes_much": "dicts", "keeps": "dict"}[fn]
     shared = {"shared": "ok"} if fn == "keeps" else {}
     free, splits, most = run(large, fn, batch=batch, plan=(3, 1), **shared)
@@ -97,7 +68,7 @@ def test_it_holds_for_the_whole_tree(large, fn):
     assert peak <= limit
 
 
-def test_the_answer_is_the_same_to_the_last_bit(large):
+def test_the_answer_is_the_same_to_the_last_bit(large, run):
     found = [
         run(large, "as_float", batch="dict", **options)[0]
         for options in [{"plan": "loop"}, {"max_memory": "1 GB"}, {"max_memory": "60 MB", "plan": (3, 1)}]

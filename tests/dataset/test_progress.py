@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
 import subprocess
 import sys
 from itertools import pairwise
@@ -138,21 +136,11 @@ def slow(row: dict) -> dict:
 @pytest.mark.parametrize(
     ("options", "has_bar"), [((), True), (("--no-progress",), False), (("-q",), False)], ids=str
 )
-def test_a_bar_on_a_terminal(csv_file, tmp_path, options, has_bar):
+def test_a_bar_on_a_terminal(csv_file, tmp_path, terminal, options, has_bar):
     (tmp_path / "work.py").write_text(WORK)
-    leader, follower = pty.openpty()
     command = [sys.executable, "-m", "whichpool", "process", "in/rows.csv", "work:slow", "-o", "o.csv"]
-    done = subprocess.Popen([*command, "--plan", "loop", *options], stderr=follower, cwd=tmp_path)
-    os.close(follower)
-    said = b""
-    try:
-        while chunk := os.read(leader, 65536):
-            said += chunk
-    except OSError:
-        pass  # the other end was closed: Linux says so with EIO
-    finally:
-        os.close(leader)
-    assert done.wait(30) == 0, said
+    code, said = terminal([*command, "--plan", "loop", *options], cwd=tmp_path)
+    assert code == 0, said
     assert (b"\x1b[" in said) is has_bar
     assert (b"500 records, " in said) is has_bar
     assert (b"500 records in = 500 processed" in said) is ("-q" not in options)

@@ -16,6 +16,7 @@ import trustme
 from hostile import Hostile
 from real_nginx import LARGE_BYTES, SMALL_FILES, Nginx, find_nginx
 
+from whichpool.downloads.folder import Folder
 from whichpool.downloads.records import Settings
 from whichpool.downloads.transport import Transport
 
@@ -31,6 +32,22 @@ def no_environment(monkeypatch, tmp_path):
             monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder that files are fetched into."""
+    made = Folder(str(tmp_path / "dir"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def place(folder):
+    """Where one file goes."""
+    made = folder.place("f")
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -9,26 +9,11 @@ import pytest
 
 from whichpool.downloads import held
 from whichpool.downloads.failures import DiskFailed
-from whichpool.downloads.folder import Folder
 from whichpool.downloads.held import Held, nothing_of
 from whichpool.downloads.journal import Identity
 from whichpool.downloads.part import GROUP_S, Part
 
 WHAT = Identity("source", 10, '"v1"', '"v1"', None, "http://a/f")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    made = Folder(str(tmp_path / "dir"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def place(folder):
-    made = folder.place("f")
-    yield made
-    made.close()
 
 
 def begun(place, *pieces, total=10, identity=WHAT):

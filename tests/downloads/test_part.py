@@ -19,20 +19,6 @@ from whichpool.downloads.ranges import Ranges
 WHAT = Identity("source", 1000, '"v1"', '"v1"', None, "http://a/f")
 
 
-@pytest.fixture
-def folder(tmp_path):
-    made = Folder(str(tmp_path / "dir"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def place(folder):
-    made = folder.place("f")
-    yield made
-    made.close()
-
-
 def names(folder):
     return sorted(os.listdir(folder.path))
 
