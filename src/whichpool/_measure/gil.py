@@ -30,7 +30,7 @@ ALL_LATE = 0.8
 # More CPU than this many times the wall clock was burnt by threads side by side. Then a beat is late only if it came so
 # late, by share of the switch interval, that somebody kept the GIL until he was made to let go: threads that compute
 # without it take it all the time for a moment, and one that has just been put off its core may have it. Guesses; two
-# threads of NumPy on two cores were seen as 97 % with the GIL by beats of 1 ms lateness.
+# threads of NumPy on two cores were seen as 91 % with the GIL, by beats that came late by a moment.
 SIDE_BY_SIDE = 1.2
 KEPT = 0.5
 # Multiples of this, modulo 1, fill the interval evenly and never repeat.
