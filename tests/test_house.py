@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "sizes": {"errors"},
+    "trees": {"_worker"},
     "_records": {"_record"},
     "_record": set(),
 }

@@ -14,7 +14,7 @@ from whichpool.dataset.progress import Book
 from whichpool.dataset.records import Receipt
 from whichpool.dataset.splits.folder import PROBES
 from whichpool.dataset.task import Combine, Task, is_nothing, pieces_of
-from whichpool.dataset.tree import Tree
+from whichpool.trees import NOTHING, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,7 @@ class _Gathered:
             return
         place = self._places[key]
         try:
-            self._tree.add(place, done)
+            self._tree.add(0, place, done)
         except BaseException as error:
             error.add_note(f"in combining, when the value of {self._splits[place]} had come")
             raise
@@ -90,7 +90,7 @@ class _Gathered:
         """Of each, in the order of the input or as they came; or one, of all together."""
         if self._tree is not None:
             whole = self._tree.total()
-            return [whole] if whole is not None else []
+            return [whole] if whole is not NOTHING else []
         if not ordered:
             return [*self._by_key.values()]
         return [self._by_key[split.key] for split in self._splits]
