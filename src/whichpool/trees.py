@@ -1,4 +1,4 @@
-"""How values are combined to one, whoever was first: for applications that combine as `map_reduce` does, but elsewhere."""
+"""How values become one, whoever was first: for applications that combine as `map_reduce` does, but elsewhere."""
 
 from whichpool._worker.calls import NOTHING, Tree
 
