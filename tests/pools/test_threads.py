@@ -210,20 +210,21 @@ def test_a_start_that_was_interrupted_is_no_thread_to_wait_for(monkeypatch, wait
         assert not thread.is_alive()
 
 
-def test_threads_begin_before_the_last_of_them_is_started(monkeypatch):
+def test_none_begins_before_the_last_of_them_is_started(monkeypatch):
+    """Else their calls would take the GIL from whoever starts the others."""
     gate = Gate()
     work = Work(Job(gate), iter(range(9)), 9, ListSink([]))
     threads = Threads(work, lambda: PlainRunner(work, []), contextvars.copy_context())
-    start, inside = threading.Thread.start, []
+    start, begun = threading.Thread.start, []
 
     def watched(thread):
-        gate.wait_for(len(inside))  # each of those before is in a call
-        inside.append(thread)
         start(thread)
+        begun.append(work.taken)
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", watched)
         threads.resize(3)
+    assert begun == [0, 0, 0]
     gate.wait_for(3)
     gate.give(9)
     threads.stop(wait=True)
