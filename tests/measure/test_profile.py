@@ -151,6 +151,22 @@ def test_a_finished_call_is_worth_more_than_a_running_one():
     assert profile.demand(5.0, 0.0).call_s == pytest.approx(0.002)
 
 
+def test_waiting_that_was_seen_in_the_first_call_counts_until_some_can_be_believed():
+    profile = Profile()
+    assert profile.demand(0.006, 0.001).wait_s == pytest.approx(0.005)
+    profile.add_local(1, 0.020, 0.004, 0.015)  # others ran beside it: it may have waited for the GIL
+    assert profile.demand().wait_s == pytest.approx(0.005)
+    profile.add_remote(1, 0.020, 0.004, 0.004, 0.0, alone=True)
+    assert profile.demand().wait_s == pytest.approx(0.016)
+
+
+def test_no_more_waiting_than_calls_that_ended_had_time_for():
+    profile = Profile()
+    profile.demand(0.006, 0.0)
+    profile.add_local(1, 0.006, 0.004, 0.006)
+    assert profile.demand().wait_s == pytest.approx(0.002)
+
+
 # --- messages, and threads of the function's own ------------------------------------------------------------
 
 
