@@ -88,8 +88,8 @@ class Threads:
     def _surplus(self) -> bool:
         """Whether this thread should end, because fewer are wanted.
 
-        New ones come here first, and wait until `resize` has started the last of them. If they began at once, with calls
-        that compute, whoever starts the others would have to wait for the GIL at each: 64 threads took 0.8 s.
+        New ones come here first, and wait until `resize` has started the last of them. If they began at once, with
+        calls that compute, whoever starts the others would wait for the GIL at each: 64 threads took up to 0.8 s.
         """
         with self._lock:
             if len(self._threads) <= self._wanted:
