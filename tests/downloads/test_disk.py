@@ -58,6 +58,44 @@ def test_free_space_is_looked_at_anew(disk):
     space.reserve(2_000, "a.part")
 
 
+def test_what_a_server_says_does_not_take_room_from_other_hosts(disk):
+    """Files of one host count for each other as they are said to be; for others as far as they have come."""
+    disk.f_bavail = 640
+    space = Space(3, "data/")
+    said = space.reserve(630_000, "liar.part", "liar.example")
+    with pytest.raises(DiskFailed, match="630,000 of them set aside"):
+        space.reserve(20_000, "b.part", "liar.example")
+    space.reserve(600_000, "c.part", "honest.example")  # a 64th of what is free is the other's
+    space.reserve(30_000, "d.part", "third.example").drop()
+    said.used(20_000)
+    disk.f_bavail = 620
+    with pytest.raises(DiskFailed, match="29,687 of them set aside"):
+        space.reserve(590_400, "e.part", "third.example")
+    said.drop()
+    space.reserve(590_400, "e.part", "third.example")
+    assert (space.reserved, len(space.held)) == (1_190_400, 2)
+
+
+def test_two_hosts_that_together_say_too_much_end_one_file_before_the_disk_is_full(disk):
+    disk.f_bavail = 600_000
+    space = Space(3, "data/")
+    one = space.reserve(400_000_000, "a.part", "a.example")
+    two = space.reserve(400_000_000, "b.part", "b.example")
+    for _ in range(7):
+        one.used(20_000_000)
+        two.used(20_000_000)
+        disk.f_bavail -= 40_000
+    one.used(19_000_000)
+    with pytest.raises(DiskFailed, match=r"a\.part: it needs 240,000,000 bytes") as caught:
+        one.used(1_000_000)
+    assert not caught.value.said
+    with pytest.raises(DiskFailed):  # as long as nobody ends: another connection of it is told too
+        one.used(1_000_000)
+    one.drop()
+    two.used(260_000_000)
+    assert space.reserved == 0
+
+
 @pytest.mark.parametrize(
     ("number", "says"),
     [

@@ -306,6 +306,32 @@ def test_a_disk_that_fills_up_with_several_files(server, small_disk, noise):
     only(small_disk, content)
 
 
+def test_a_server_that_lies_about_a_size_takes_nobody_s_room(server, servers, small_disk, noise):
+    """It says nearly all that is free, and sends nothing; another host's file is fetched meanwhile."""
+    body, said, there = noise(3 * MB), threading.Event(), threading.Event()
+
+    def liar(visit):
+        visit.head(200, [("Content-Length", str(4 * MB - 1000)), ("ETag", '"v1"')])
+        visit.raw(b"x" * 300_000)
+        there.wait(PATIENCE_S)
+        return False
+
+    def honest(visit):
+        said.wait(PATIENCE_S)
+        h.serve(body)(visit)
+
+    def on_event(event):
+        if event["event"] == "begin" and event["name"] == "liar":
+            said.set()
+        elif event["event"] == "end" and event.get("path") == "honest":
+            there.set()
+
+    urls = [servers(host="127.0.0.2").at("/liar", liar), server.at("/honest", honest)]
+    receipts = fetch(urls, small_disk, retries=0, on_event=on_event)
+    assert [receipts[url].failure for url in urls] == ["broken", None], receipts
+    assert finished(small_disk) == {"honest": body}
+
+
 def test_a_folder_that_must_not_be_written(server, tmp_path, noise):
     if os.geteuid() == 0:
         pytest.skip("nothing is read-only for root")

@@ -76,7 +76,7 @@ class Fetcher:
                 context.full = failure
             failure.url = without_credentials(failure.url or job.url)
             failure.progressed = job.progressed and not isinstance(failure, (Changed, Corrupt))
-            if isinstance(failure, DiskFailed) or not job.failed(failure):
+            if (isinstance(failure, DiskFailed) and not failure.said) or not job.failed(failure):
                 return job.number, job.failure(failure)
             if job.in_vain <= context.settings.retries:
                 context.tell(
@@ -335,7 +335,8 @@ class _File:
         reservation = None
         try:
             if total is not None and total > done:
-                reservation = context.space.reserve(total - done, part.path)
+                who = host_of(answer.url if answer is not None else job.url)
+                reservation = context.space.reserve(total - done, part.path, who, done)
             if answer is not None and answer.status == 200 and total is not None and total <= CHUNK_BYTES:
                 size = bring_small(context, job, part, hashing, entry, answer, total)
             elif answer is not None:
