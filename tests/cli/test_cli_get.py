@@ -157,6 +157,17 @@ def test_a_list_from_standard_input_or_a_file(run: Run, url: str, work: Path) ->
         assert {path.relative_to(work / folder).as_posix() for path in files} == {"first/a", "b", "c"}
 
 
+def test_a_list_that_is_not_utf_8(run: Run, server: Server, url: str, work: Path) -> None:
+    lines = f"{url}/caf\xe9\n{url}/b\n  out=\xe9t\xe9\nhttp://\xe9.example/\n{url}/c\n".encode("latin-1")
+    (work / "list.txt").write_bytes(lines)
+    for source, folder in (("list.txt", "one"), ("-", "two")):
+        result = run("get", "-i", source, "-d", folder, stdin=lines)
+        assert result.exit_code == 3, result.output
+        assert ", line 4: 'http://é.example/' is no URL: its host is not UTF-8" in result.stderr
+        assert {path.name for path in (work / folder).iterdir()} == {"café", "été", "c"}
+    assert [path for _, path, _ in server.asked].count("/caf%E9") == 2  # type: ignore[attr-defined]
+
+
 def test_the_entries_of_a_file_are_counted_beforehand(run: Run, url: str, work: Path) -> None:
     (work / "list.txt").write_text(f"# list\n{url}/b\n  out=x\n\n{url}/a\r\n{url}/gone\r\n")
     assert _count("list.txt") == 3

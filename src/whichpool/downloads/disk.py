@@ -108,7 +108,7 @@ class Space:
 
     How much is free is looked at anew when `FRESH_S` have passed, and whenever what was seen then may be too little.
     Nothing is allocated for what a server merely says. Files of one host count for each other as large as it says they
-    are; for files of other hosts, only as far as `Reservation.believed` goes: so a server that lies harms its own files.
+    are; for files of other hosts, only as far as `Reservation.believed` goes: who lies harms files of his own.
 
     Args:
         folder: A descriptor of the folder; it stays its owner's.
