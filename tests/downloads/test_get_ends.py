@@ -23,6 +23,8 @@ tests/downloads/test_get_ends.py``; another seed: ``WHICHPOOL_CHAOS_SEED``."""
 SEED = int(os.environ.get("WHICHPOOL_CHAOS_SEED", "20261125"))
 CHILD = Path(__file__).with_name("get_child.py")
 PATIENCE_S = 60
+ON_A_BAD_LINE = {"retries": 40, "stall_s": 0.3, "stall_bytes": 1000, "first_byte_s": 0.3}
+"""What stalls costs little here; a connection that is only slow breaks too, and that does no harm."""
 
 
 @pytest.fixture
@@ -198,6 +200,45 @@ def test_killed_at_random_moments(servers, folder, forker, noise):
         only(root, content)
         for name in ("large", "middle"):
             assert server.twice("/" + name) <= here * UNSAFE_BYTES, (name, here)
+
+
+@pytest.mark.timeout(30 + KILLS * 4)
+def test_killed_on_a_bad_line(server, lossy, folder, forker, noise):
+    """Connections break as well. What was certain to be on the disk is not asked for again, whoever ended the try."""
+    dice, kills = random.Random(SEED), max(3, KILLS // 6)
+    line = lossy(int(server.origin.rpartition(":")[2]), SEED, MB)
+    content = {f"large-{n}": noise(4 * MB, seed=n) for n in range(3)}
+    content |= {f"small-{n}": noise(dice.randrange(0, 60_000), seed=100 + n) for n in range(12)}
+    for name, body in content.items():
+        server.at("/" + name, h.serve(body))
+    order = {
+        "urls": [f"http://127.0.0.1:{line.port}/{name}" for name in content],
+        "folder": str(folder),
+        "group_bytes": GROUP_BYTES // 2,
+        "first_wait_s": 0.0,
+        "settings": {**ON_A_BAD_LINE, "segment_bytes": MB},
+    }
+    certain, before = {}, 0
+    for kill in range(kills + 1):
+        moment = server.sent_bytes + dice.randrange(12 * MB // kills) if kill < kills else 1 << 60
+        forker.start(**order)
+        server.wait_until(lambda s, m=moment: forker.over() or s.sent_bytes > m, PATIENCE_S)
+        if not forker.over():
+            os.kill(forker.pid, signal.SIGKILL)
+        code, said = forker.end()
+        for name, ranges in certain.items():
+            again = [span for span in server.spans[before:] if overlaps(span, "/" + name, ranges)]
+            assert not again, (name, ranges, again, kill)
+        for name, got in finished(folder).items() if folder.exists() else ():
+            assert got == content[name], f"{name} is not what was served, after kill {kill}"
+        certain = {name: on_disk(folder / f"{name}.part.journal") for name in content}
+        before = len(server.spans)
+    assert code == 0, said
+    assert {json.loads(text)["outcome"] for text in said.splitlines()} <= {"fetched", "unchanged"}, said
+    only(folder, content)
+    assert line.losses > 3, line.done
+    twice = sum(server.twice("/" + name) for name in content)
+    assert twice <= line.losses * line.most_lost + kills * 3 * UNSAFE_BYTES / 2, (twice, line.done)
 
 
 def test_what_was_on_the_disk_is_not_fetched_again(server, folder, child, noise):

@@ -84,10 +84,12 @@ def download(
     >>> download(["file:///no/such/file"], "data")[0].failure  # doctest: +SKIP
     'gone'
     """
-    found: dict[int, Receipt] = {}
+    found: list[Receipt | None] = []
     for number, receipt in _run(urls, folder, progress, on_event, board, _settings(settings, changes)):
+        if number >= len(found):
+            found.extend([None] * (number + 1 - len(found)))
         found[number] = receipt
-    return [found[number] for number in sorted(found)]
+    return [receipt for receipt in found if receipt is not None]
 
 
 def idownload(
