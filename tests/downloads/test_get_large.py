@@ -1,11 +1,14 @@
-"""A file past 4 GB: places beyond 2**31 and 2**32 are right in ranges, answers, the journal and the file. Only some of it
-is fetched: the rest of the part is a hole that its journal says to be there."""
+"""A file past 4 GB: places beyond 2**31 and 2**32 are right in ranges, answers, the journal and the file.
+
+Only some of it is fetched: the rest of the part is a hole that its journal says to be there.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 from array import array
+from itertools import pairwise
 
 import pytest
 from get_help import fetch_one, files
@@ -66,7 +69,7 @@ def begun(tmp_path):
         part = Part(place)
         part.begin(Identity(_source(url), TOTAL, ETAG, ETAG))
         os.truncate(tmp_path / "data" / "large.part", TOTAL)
-        there = Ranges([(one[1], other[0]) for one, other in zip(ENDS, ENDS[1:], strict=False)])
+        there = Ranges([(one[1], other[0]) for one, other in pairwise(ENDS)])
         part._journal.add(there, part.identity)
         part._let_go()
         place.close()
