@@ -93,7 +93,8 @@ def run(
 
             look(requests, folder, settings, view, tally)
         else:
-            _download(requests, folder, settings, receipt, view, tally)
+            read = [*lists, receipt, how["cookies"], how["ca_bundle"], how["cert"], how["key"]]
+            _download(requests, folder, settings, receipt, list(_inside(folder, read)), view, tally)
 
 
 class _Requests:
@@ -144,8 +145,24 @@ def _count(name: str) -> int | None:
         return sum(line[:1] not in b" \t\r\n#" for line in file)
 
 
+def _inside(folder: str, files: Iterable[str | None]) -> Iterator[str]:
+    """The names in the folder of files that the command itself reads or writes: no URL's file may take their place."""
+    top = os.path.realpath(folder)
+    for name in files:
+        if name is not None and name != "-":
+            path = os.path.relpath(os.path.realpath(name), top)
+            if path.partition(os.sep)[0] not in (os.pardir, os.curdir):
+                yield path.replace(os.sep, "/")
+
+
 def _download(
-    requests: _Requests, folder: str, settings: Settings, receipt: str | None, view: View, tally: Tally
+    requests: _Requests,
+    folder: str,
+    settings: Settings,
+    receipt: str | None,
+    taken: Sequence[str],
+    view: View,
+    tally: Tally,
 ) -> None:
     from whichpool.downloads.run import idownload
 
@@ -158,7 +175,7 @@ def _download(
     with ExitStack() as stack:
         stack.callback(requests.close)
         written = _receipts_file(stack, receipt)
-        results = idownload(requests, folder, board=board, settings=settings)
+        results = idownload(requests, folder, board=board, settings=settings, taken=taken)
         assert isinstance(results, Generator)
         stack.callback(results.close)
         stack.enter_context(view)

@@ -85,7 +85,7 @@ def download(
     'gone'
     """
     found: list[Receipt | None] = []
-    for number, receipt in _run(urls, folder, progress, on_event, board, _settings(settings, changes)):
+    for number, receipt in _run(urls, folder, progress, on_event, board, _settings(settings, changes), ()):
         if number >= len(found):
             found.extend([None] * (number + 1 - len(found)))
         found[number] = receipt
@@ -100,9 +100,13 @@ def idownload(
     on_event: Callable[[Mapping[str, Any]], object] | None = None,
     board: Board | None = None,
     settings: Settings | None = None,
+    taken: Iterable[str] = (),
     **changes: Any,
 ) -> Iterator[Receipt]:
     """As `download`, lazily: receipts as files are done with; the iterable may be endless.
+
+    Args:
+        taken: Names in the folder that no URL's file is given: a list that is being read lies there, say.
 
     Returns:
         A generator. Closed before its end (``.close()``, or because nobody holds it any more), it stops what is in
@@ -112,7 +116,7 @@ def idownload(
         TypeError: There is no such setting; at once. The rest as `download`, when the first receipt is asked for.
     """
     wishes = _settings(settings, changes)
-    return (receipt for _, receipt in _run(urls, folder, progress, on_event, board, wishes))
+    return (receipt for _, receipt in _run(urls, folder, progress, on_event, board, wishes, taken))
 
 
 def _run(
@@ -122,6 +126,7 @@ def _run(
     on_event: Callable[[Mapping[str, Any]], object] | None,
     board: Board | None,
     settings: Settings,
+    taken: Iterable[str],
 ) -> Iterator[tuple[int, Receipt]]:
     """Receipts as they come, each with its place in the input."""
     things: Iterable[Thing] = [urls] if isinstance(urls, (str, Request, Mapping)) else urls
@@ -136,6 +141,8 @@ def _run(
         transport.close()
         raise
     context = Context(where, transport, settings, board, on_event)
+    for name in taken:
+        context.names.claim(name)
     books: dict[int, Job] = {}
     remembered = learned.load()
     known = dict(remembered)
