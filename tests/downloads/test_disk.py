@@ -2,10 +2,12 @@
 
 import errno
 import os
+import resource
 
 import pytest
 
-from whichpool.downloads.disk import Space, disk_failed, is_full
+from whichpool.downloads import disk as disk_module
+from whichpool.downloads.disk import Space, disk_failed, fit_at_once, is_full
 from whichpool.downloads.failures import DiskFailed
 
 
@@ -111,3 +113,11 @@ def test_failures_in_words(number, says):
     assert str(failure).startswith("a/b.part: ")
     assert says in str(failure)
     assert is_full(failure) == (number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def test_how_many_files_fit_the_limit_of_open_files(monkeypatch):
+    monkeypatch.setattr(disk_module, "_open_files", lambda: 12)
+    for limit, most in ((1 << 20, 64), (resource.RLIM_INFINITY, 64), (256, 55), (100, 16), (40, 1), (3, 1)):
+        monkeypatch.setattr(resource, "getrlimit", lambda which, limit=limit: (limit, limit))
+        assert fit_at_once(64) == most, limit
+    assert fit_at_once(1) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import select
 import signal
 import subprocess
@@ -371,6 +372,22 @@ def test_a_server_that_lies_about_a_size_takes_nobody_s_room(server, servers, sm
     receipts = fetch(urls, small_disk, retries=0, on_event=on_event)
     assert [receipts[url].failure for url in urls] == ["broken", None], receipts
     assert finished(small_disk) == {"honest": body}
+
+
+def test_few_open_files_are_allowed(server, folder, noise):
+    """Fewer files are in progress then, and none fails."""
+    content = {str(n): noise(300_000, seed=n) for n in range(30)}
+    urls = [server.at("/" + name, h.serve(body)) for name, body in content.items()]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    here = max(map(int, os.listdir("/dev/fd")))  # the limit is the highest number, too
+    resource.setrlimit(resource.RLIMIT_NOFILE, (here + 44, hard))
+    try:
+        receipts = fetch(urls, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert {r.message for r in receipts.values()} == {None}
+    assert server.busiest < 16  # numbers that are free between those in use count too
+    only(folder, content)
 
 
 def test_a_folder_that_must_not_be_written(server, tmp_path, noise):

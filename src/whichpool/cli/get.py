@@ -322,6 +322,9 @@ def _settings(how: dict[str, Any]) -> Settings:
         "ca_bundle": _path(how["ca_bundle"]),
         "client_cert": None if how["cert"] is None else (Path(how["cert"]), _path(how["key"])),
     }
+    for option in ("connect_s", "first_byte_s", "stall_s"):
+        if how[option] is not None and not 0 < how[option] <= LONGEST_S:
+            raise Ending(USAGE, f"{how[option]} is no number of seconds up to {LONGEST_S:,.0f}")
     if how["stall_s"] is not None:
         wishes["stall_bytes"] = max(1, round(STALL_PER_S * how["stall_s"]))
     return Settings(
@@ -334,6 +337,8 @@ def _settings(how: dict[str, Any]) -> Settings:
     )
 
 
+LONGEST_S = 1e8
+"""As for `whichpool.download`, which is not loaded yet."""
 STALL_PER_S = 1000
 """Bytes a second that are no stall, on the average of ``--stall-timeout``; as `Settings` has it by default."""
 

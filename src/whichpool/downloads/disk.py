@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import threading
 from collections.abc import Callable
 from math import inf
@@ -11,7 +12,7 @@ from time import monotonic
 
 from whichpool.downloads.failures import DiskFailed
 
-__all__ = ["Reservation", "Space", "disk_failed", "is_full"]
+__all__ = ["Reservation", "Space", "disk_failed", "fit_at_once", "is_full"]
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -43,6 +44,26 @@ def is_full(failure: BaseException) -> bool:
     """Whether there is no room: others would fail for it too."""
     cause = failure.__cause__
     return isinstance(failure, DiskFailed) and isinstance(cause, OSError) and cause.errno in FULL
+
+
+USED_BY_ONE, USED_BESIDES = 4, 24
+"""Descriptors: of a file in progress (its connection, part, journal and folder), and of all else that may be opened
+meanwhile. A guess for the latter, which was enough with limits from 48 to 256."""
+
+
+def fit_at_once(wanted: int) -> int:
+    """How many files can be in progress within the limit of open files (``ulimit -n``): ``wanted`` at the most."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY or limit >= USED_BY_ONE * (wanted + 256):
+        return wanted
+    return max(1, min(wanted, (limit - _open_files() - USED_BESIDES) // USED_BY_ONE))
+
+
+def _open_files() -> int:
+    try:
+        return len(os.listdir("/dev/fd"))
+    except OSError:
+        return USED_BESIDES
 
 
 FRESH_S = 1.0

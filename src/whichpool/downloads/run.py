@@ -18,6 +18,7 @@ import whichpool
 from whichpool.downloads import learned
 from whichpool.downloads.board import Board
 from whichpool.downloads.context import Context
+from whichpool.downloads.disk import fit_at_once
 from whichpool.downloads.failures import DownloadFailed
 from whichpool.downloads.fetch import Fetcher
 from whichpool.downloads.folder import Folder
@@ -33,6 +34,9 @@ __all__ = ["download", "idownload"]
 PUT_DOWN_S = 5.0
 """So long a call that is ended waits for what is in progress to bring to the disk what it has. A guess; a connection
 that stalls is not waited for any longer, and what its file had at its last sync is there."""
+
+LONGEST_S = 1e8
+"""Of a time limit: three years. Sockets do not know infinity."""
 
 QUICK_S = 0.000_1, 0.002
 """Seconds: a result that came sooner lay ready, one that came later is not one of thousands. Guesses."""
@@ -134,6 +138,7 @@ def _run(
     board = Board(count) if board is None else board
     if board.files is None:
         board.files = count
+    settings = replace(settings, most=fit_at_once(settings.most))
     transport = Transport(settings)  # first: where settings cannot be, no folder is made
     try:
         where = Folder(os.fspath(folder))
@@ -209,6 +214,11 @@ def _settings(settings: Settings | None, changes: Mapping[str, Any]) -> Settings
         value = getattr(made, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name}={value!r} is no whole number from {least} on")
+    for name in ("connect_s", "first_byte_s", "stall_s"):
+        if not 0 < getattr(made, name) <= LONGEST_S:
+            raise ValueError(
+                f"{name}={getattr(made, name)!r} is no number of seconds above 0, {LONGEST_S:,.0f} at the most"
+            )
     if made.rate is not None and not made.rate > 0:
         raise ValueError(f"rate={made.rate!r} is no number of bytes a second above 0")
     return made
