@@ -84,7 +84,7 @@ def not_utf8(text: str) -> bool:
 def as_latin1(text: str) -> str:
     """The text with such bytes as the characters that they are in Latin-1: what they mean most of the time.
 
-    >>> as_latin1(b"caf\xe9".decode("utf-8", "surrogateescape"))
+    >>> as_latin1(b"caf\\xe9".decode("utf-8", "surrogateescape"))
     'café'
     """
     return _BYTES.sub(lambda found: chr(ord(found[0]) - 0xDC00), text) if not_utf8(text) else text
