@@ -242,7 +242,7 @@ def test_a_list_in_utf_16_is_one_error(coding: str) -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "  ", "x", "//example.org/x", "http:/x", "https:///x", "https://user@/x", "http://example.org:port/",
-     "http://example.org:99999/", "http://a b/", "http://a\nb/", "http://[::1/", "http://ex℀mple.org/",
+     "http://example.org:99999/", "http://example.org:0/", "http://a b/", "http://a\nb/", "http://[::1/", "http://ex℀mple.org/",
      "http://" + "ü" * 70, "/etc/passwd", "C:\\x", "urls.txt", "mailto:x@example.org", "http://a%2fb/"],
 )  # fmt: skip
 def test_what_is_no_url(url: str) -> None:

@@ -62,6 +62,8 @@ def clean_url(url: str) -> str:
         host = parts.hostname or ""
     except ValueError as error:
         raise ValueError(f"{_shown(url)!r} is no URL: {error}") from None
+    if port == 0:
+        raise ValueError(f"{_shown(url)!r} is no URL: there is no port 0")
     if not host and scheme != "file":
         raise ValueError(f"{_shown(url)!r} names no host")
     where = _ascii_host(host, url)
