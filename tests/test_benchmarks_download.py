@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `benchmarks` is not installed: it is a folder of the checkout
 
-from benchmarks.download import data, libcurl, link, memory, nginx, rounds, tables  # noqa: E402
+from benchmarks.download import data, libcurl, link, memory, nginx, real, rounds, tables  # noqa: E402
 from benchmarks.download.__main__ import main  # noqa: E402
 from benchmarks.download.peers import OURS, PEERS, Task  # noqa: E402
 
@@ -71,6 +71,22 @@ def test_files_are_random_and_as_many_as_said(served: data.Served) -> None:
     assert TINY.title == "20 x 3 KB"
     assert data.make(TINY, served.folder.parent) == served
     assert data.of_folder(served.folder, TINY.title) == served
+
+
+def test_pictures_are_served_from_where_they_are_unpacked(tmp_path: Path) -> None:
+    where, root = tmp_path / "png", tmp_path / "root"
+    root.mkdir()
+    said = real.clipart(root, where)
+    assert isinstance(said, str)
+    assert f"no pictures in {where} (Debian: apt-get install openclipart-png;" in said
+    for name in ("a/x y.png", "b/x y.png", "b/read.me"):
+        (where / name).parent.mkdir(parents=True, exist_ok=True)
+        (where / name).write_text(name)
+    (where / "c.png").symlink_to("b/x y.png")
+    served = real.clipart(root, where)
+    assert isinstance(served, data.Served)
+    assert (served.names, served.total) == (("000000.png", "000001.png"), 18)
+    assert (served.folder / "000001.png").read_text() == "b/x y.png"
 
 
 def test_the_three_workloads_are_the_default() -> None:

@@ -83,7 +83,12 @@ def measure(options: argparse.Namespace, say: Say) -> dict[str, Any]:
 
 def _inputs(options: argparse.Namespace, root: Path, left_out: list[str]) -> Iterator[tuple[str, Served]]:
     made: Iterable[Served | str] = (
-        real.inputs(root) if options.real else (make(WORKLOADS[name], root) for name in options.workloads)
+        real.inputs(root)
+        if options.real
+        else (
+            real.clipart(root, options.clipart) if name == real.CLIPART else make(WORKLOADS[name], root)
+            for name in options.workloads
+        )
     )
     for served in made:
         if isinstance(served, str):
@@ -159,7 +164,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         return parse
 
     add = parser.add_argument
-    add("--workloads", type=names(WORKLOADS), default=list(DEFAULT), help=f"of {', '.join(WORKLOADS)}")
+    known = [*WORKLOADS, real.CLIPART]
+    add("--workloads", type=names(known), default=list(DEFAULT), help=f"of {', '.join(known)}")
+    add(
+        "--clipart",
+        type=Path,
+        default=real.INSTALLED,
+        help=f"where openclipart-png is unpacked ({real.INSTALLED})",
+    )
     add(
         "--real",
         action="store_true",

@@ -1,8 +1,9 @@
 """What a long list costs: ``python -m benchmarks.download.memory [--counts 1000,100000] [--there] [--folder DIR]``.
 
-For each way in which URLs come (a generator, a list, standard input, and a list whose receipts are written and events
-printed) and each count: seconds from the start of the process to the first receipt, and the most memory that it had.
-What should be flat is the memory between the counts. nginx answers, with 404, or with ``--there`` a small file each.
+For each way in which URLs come (a generator, a list, standard input, a list whose receipts are written and events
+printed, and a generator whose receipts are all kept) and each count: seconds from the start of the process to the first
+receipt, and the most memory that it had. All but the last are handed on, and what should be flat is the memory between
+the counts. nginx answers, with 404, or with ``--there`` a small file each.
 """
 
 from __future__ import annotations
@@ -21,13 +22,20 @@ from typing import IO
 from benchmarks.download import link, nginx
 
 LAUNCH = Path(__file__).with_name("launch.py")
-WAYS = ("generator", "list", "stdin", "json")
+WAYS = ("generator", "list", "stdin", "json", "kept")
 CALL = """
 import sys, whichpool
 urls = (f"{sys.argv[1]}{n}" for n in range(int(sys.argv[2])))
 for number, receipt in enumerate(whichpool.idownload(urls, sys.argv[3])):
     if not number:
         print("receipt", flush=True)
+"""
+KEEP = """
+import sys, whichpool
+urls = (f"{sys.argv[1]}{n}" for n in range(int(sys.argv[2])))
+receipts = whichpool.download(urls, sys.argv[3])
+assert len(receipts) == int(sys.argv[2])
+print("receipt", flush=True)
 """
 
 
@@ -68,8 +76,15 @@ def _row(way: str, count: int, base: str, scratch: Path) -> str:
 def _run(way: str, count: int, base: str, work: Path) -> tuple[float, dict[str, float]]:
     get = [sys.executable, "-m", "whichpool", "get", "-d", str(work / "data")]
     listed = work / "urls.txt"
-    if way == "generator":
-        command = [sys.executable, "-c", CALL, base, str(count), str(work / "data")]
+    if way in ("generator", "kept"):
+        command = [
+            sys.executable,
+            "-c",
+            KEEP if way == "kept" else CALL,
+            base,
+            str(count),
+            str(work / "data"),
+        ]
     elif way == "stdin":
         command = [*get, "-i", "-", "--json"]
     else:

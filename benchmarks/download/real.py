@@ -1,16 +1,20 @@
-"""Real inputs, from the Debian mirror that this machine uses: thousands of small pictures, and a large tarball."""
+"""Real inputs: thousands of small pictures, and a large tarball; unpacked here, or from the Debian mirror in use."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.download.data import WORKLOADS, Served, make, of_folder
 
 PICTURES = "openclipart-png"
+CLIPART = "clipart"
+"""The workload of these pictures, from where they are unpacked."""
+INSTALLED = Path("/usr/share/openclipart/png")
 TARBALLS = ("linux-source-6.1", "linux-source-6.12", "linux-source")
 """Packages that have a source tarball of over 100 MB in them; the first that the mirror has is taken."""
 DOWNLOAD_S = 300.0
@@ -29,14 +33,28 @@ def inputs(root: Path) -> Iterator[Served | str]:
             if package is None or not files:
                 yield f"{' or '.join(packages)}: the mirror does not have it, or this is no Debian"
                 continue
-            folder = root / name
-            folder.mkdir()
-            for number, path in enumerate(sorted(files)):
-                # Numbered: pictures of several folders have the same name.
-                shutil.move(path, folder / f"{number:06d}{''.join(path.suffixes[-2:])}".replace(" ", "_"))
-            total = sum(p.stat().st_size for p in folder.iterdir())
-            yield of_folder(folder, f"{package}: {len(files):,} files, {total / 1e6:,.0f} MB")
+            yield _served(root / name, files, package, shutil.move)
     yield make(WORKLOADS["huge"], root)
+
+
+def clipart(root: Path, where: Path = INSTALLED) -> Served | str:
+    """The pictures that are unpacked in a folder, as links under ``root``; a line of text where there are none."""
+    files = [p for p in where.rglob("*.png") if p.is_file() and not p.is_symlink()]
+    if not files:
+        return (
+            f"{CLIPART}: no pictures in {where} (Debian: apt-get install {PICTURES}; or apt-get download, dpkg-deb -x, "
+            "and --clipart FOLDER)"
+        )
+    return _served(root / CLIPART, files, PICTURES, lambda path, to: os.symlink(path.absolute(), to))
+
+
+def _served(folder: Path, files: list[Path], package: str, put: Callable[[Path, Path], object]) -> Served:
+    folder.mkdir()
+    for number, path in enumerate(sorted(files)):
+        # Numbered: pictures of several folders have the same name.
+        put(path, folder / f"{number:06d}{''.join(path.suffixes[-2:])}".replace(" ", "_"))
+    total = sum(p.stat().st_size for p in folder.iterdir())
+    return of_folder(folder, f"{package}: {len(files):,} files, {total / 1e6:,.0f} MB")
 
 
 def _unpack(package: str, to: Path) -> bool:

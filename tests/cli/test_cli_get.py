@@ -157,6 +157,34 @@ def test_a_list_from_standard_input_or_a_file(run: Run, url: str, work: Path) ->
         assert {path.relative_to(work / folder).as_posix() for path in files} == {"first/a", "b", "c"}
 
 
+def test_a_list_that_is_not_utf_8(run: Run, server: Server, url: str, work: Path) -> None:
+    lines = f"{url}/caf\xe9\n{url}/b\n  out=\xe9t\xe9\nhttp://\xe9.example/\n{url}/c\n".encode("latin-1")
+    (work / "list.txt").write_bytes(lines)
+    for source, folder in (("list.txt", "one"), ("-", "two")):
+        result = run("get", "-i", source, "-d", folder, stdin=lines)
+        assert result.exit_code == 3, result.output
+        assert ", line 4: 'http://é.example/' is no URL: its host is not UTF-8" in result.stderr
+        assert {path.name for path in (work / folder).iterdir()} == {"café", "été", "c"}
+    assert [path for _, path, _ in server.asked].count("/caf%E9") == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_what_the_command_itself_reads_and_writes_is_no_url_s_file(
+    run: Run, url: str, work: Path, options: tuple[str, ...]
+) -> None:
+    listed = f"{url}/urls.txt\n{url}/R.jsonl\n{url}/sub/c.txt\n  out=sub/c.txt\n"
+    (work / "urls.txt").write_text(listed)
+    (work / "sub").mkdir()
+    (work / "sub" / "c.txt").write_text("# Netscape HTTP Cookie File\n")
+    given = ("-i", "urls.txt", "--receipt", "r.jsonl", "--cookies", "sub/c.txt", "-q", *options)
+    assert run("get", *given).exit_code == 0
+    assert (work / "urls.txt").read_text() == listed
+    assert (work / "sub" / "c.txt").read_text() == "# Netscape HTTP Cookie File\n"
+    paths = {receipt.path for receipt in read_receipts(work / "r.jsonl")}
+    assert paths == {"urls-2.txt", "R-2.jsonl", "sub/c-2.txt"}
+    assert {(work / str(path)).read_bytes() for path in paths} == {DATA}
+
+
 def test_the_entries_of_a_file_are_counted_beforehand(run: Run, url: str, work: Path) -> None:
     (work / "list.txt").write_text(f"# list\n{url}/b\n  out=x\n\n{url}/a\r\n{url}/gone\r\n")
     assert _count("list.txt") == 3
@@ -250,6 +278,9 @@ def test_events(run: Run, url: str, work: Path) -> None:
         (("U", "--key", "work.py"), "give --cert too"),
         (("U", "--rate", "fast"), "no number of bytes such as 500k"),
         (("U", "--jobs", "0"), "x>=1"),
+        (("U", "--stall-timeout", "nan"), "nan is no number of seconds"),
+        (("U", "--connect-timeout", "inf"), "inf is no number of seconds"),
+        (("U", "--cookies", "/bin/true"), "no cookies file in Netscape's format"),
         (("U", "--cookies", "nowhere"), "does not exist"),
         (("U", "--verify", "r"), "--verify fetches nothing"),
         (("U", "--dry-run", "--receipt", "r"), "--dry-run fetches nothing"),

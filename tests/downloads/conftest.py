@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 import trustme
 from hostile import Hostile
+from lossy import Lossy
 from real_nginx import LARGE_BYTES, SMALL_FILES, Nginx, find_nginx
 
 from whichpool.downloads.folder import Folder
@@ -102,6 +103,13 @@ def server():
     """A server on 127.0.0.1 that does what it is told."""
     with Hostile() as server:
         yield server
+
+
+@pytest.fixture
+def lossy():
+    """Makes a bad line to a port of 127.0.0.1: ``lossy(port, seed, every_bytes)``."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *how: stack.enter_context(Lossy(*how))
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """A program that downloads, for tests that kill it, starve it or measure it: ``get_child.py JSON``.
 
 The JSON has ``urls`` or ``many`` (a URL's beginning and a count), ``folder``, ``settings``, ``limit_bytes`` (no file
-gets larger), ``group_bytes`` (how much is brought to the disk at a time) and ``tell_syncs``. It prints a line of JSON
-for each receipt as soon as it is there; with ``many``, one of memory.
+gets larger), ``group_bytes`` (how much is brought to the disk at a time), ``first_wait_s`` (before a second try) and
+``tell_syncs``. It prints a line of JSON for each receipt as soon as it is there; with ``many``, one of memory.
 
 Without an argument it reads orders, a line each, and carries out each in a process of its own that is forked from this
 one, so that Python starts once: it prints the pid, and after its end how it ended. Receipts go to the file ``told``.
@@ -47,8 +47,9 @@ def carry_out(order: dict) -> None:
     if order.get("tell_syncs"):
         tell_syncs()
     from whichpool import idownload
-    from whichpool.downloads import part
+    from whichpool.downloads import manners, part
 
+    manners.FIRST_WAIT_S = order.get("first_wait_s", manners.FIRST_WAIT_S)
     part.GROUP_BYTES = order.get("group_bytes", part.GROUP_BYTES)
 
     taken = {"n": 0}

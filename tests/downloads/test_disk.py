@@ -2,10 +2,12 @@
 
 import errno
 import os
+import resource
 
 import pytest
 
-from whichpool.downloads.disk import Space, disk_failed, is_full
+from whichpool.downloads import disk as disk_module
+from whichpool.downloads.disk import Space, disk_failed, fit_at_once, is_full
 from whichpool.downloads.failures import DiskFailed
 
 
@@ -58,6 +60,44 @@ def test_free_space_is_looked_at_anew(disk):
     space.reserve(2_000, "a.part")
 
 
+def test_what_a_server_says_does_not_take_room_from_other_hosts(disk):
+    """Files of one host count for each other as they are said to be; for others as far as they have come."""
+    disk.f_bavail = 640
+    space = Space(3, "data/")
+    said = space.reserve(630_000, "liar.part", "liar.example")
+    with pytest.raises(DiskFailed, match="630,000 of them set aside"):
+        space.reserve(20_000, "b.part", "liar.example")
+    space.reserve(600_000, "c.part", "honest.example")  # a 64th of what is free is the other's
+    space.reserve(30_000, "d.part", "third.example").drop()
+    said.used(20_000)
+    disk.f_bavail = 620
+    with pytest.raises(DiskFailed, match="29,687 of them set aside"):
+        space.reserve(590_400, "e.part", "third.example")
+    said.drop()
+    space.reserve(590_400, "e.part", "third.example")
+    assert (space.reserved, len(space.held)) == (1_190_400, 2)
+
+
+def test_two_hosts_that_together_say_too_much_end_one_file_before_the_disk_is_full(disk):
+    disk.f_bavail = 600_000
+    space = Space(3, "data/")
+    one = space.reserve(400_000_000, "a.part", "a.example")
+    two = space.reserve(400_000_000, "b.part", "b.example")
+    for _ in range(7):
+        one.used(20_000_000)
+        two.used(20_000_000)
+        disk.f_bavail -= 40_000
+    one.used(19_000_000)
+    with pytest.raises(DiskFailed, match=r"a\.part: it needs 240,000,000 bytes") as caught:
+        one.used(1_000_000)
+    assert not caught.value.said
+    with pytest.raises(DiskFailed):  # as long as nobody ends: another connection of it is told too
+        one.used(1_000_000)
+    one.drop()
+    two.used(260_000_000)
+    assert space.reserved == 0
+
+
 @pytest.mark.parametrize(
     ("number", "says"),
     [
@@ -73,3 +113,11 @@ def test_failures_in_words(number, says):
     assert str(failure).startswith("a/b.part: ")
     assert says in str(failure)
     assert is_full(failure) == (number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def test_how_many_files_fit_the_limit_of_open_files(monkeypatch):
+    monkeypatch.setattr(disk_module, "_open_files", lambda: 12)
+    for limit, most in ((1 << 20, 64), (resource.RLIM_INFINITY, 64), (256, 55), (100, 16), (40, 1), (3, 1)):
+        monkeypatch.setattr(resource, "getrlimit", lambda which, limit=limit: (limit, limit))
+        assert fit_at_once(64) == most, limit
+    assert fit_at_once(1) == 1

@@ -475,6 +475,14 @@ def test_a_file_that_cannot_fit_is_refused_before_its_first_byte(site, get, fold
     assert all(body.at == 0 for body in site.bodies if len(body.data) > len(ONE))
 
 
+def test_a_mirror_that_says_too_much_is_passed_over(site, get, folder):
+    site.put(URL, ONE, content_length=str(10**17), length=False)
+    site.put("http://b.example/f", ONE)
+    (receipt,) = get(Request(URL, mirrors=("http://b.example/f",)))
+    assert (receipt.ok, receipt.attempts, receipt.final_url) == (True, 2, "http://b.example/f")
+    assert folder["file.bin"] == ONE
+
+
 def test_a_full_disk_stops_what_has_not_begun_and_keeps_what_is_there(site, get, folder, monkeypatch):
     urls = [f"http://a.example/{number}" for number in range(5)]
     for url in urls:

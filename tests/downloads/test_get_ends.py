@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import select
 import signal
 import subprocess
@@ -23,6 +24,8 @@ tests/downloads/test_get_ends.py``; another seed: ``WHICHPOOL_CHAOS_SEED``."""
 SEED = int(os.environ.get("WHICHPOOL_CHAOS_SEED", "20261125"))
 CHILD = Path(__file__).with_name("get_child.py")
 PATIENCE_S = 60
+ON_A_BAD_LINE = {"retries": 40, "stall_s": 0.3, "stall_bytes": 1000, "first_byte_s": 0.3}
+"""What stalls costs little here; a connection that is only slow breaks too, and that does no harm."""
 
 
 @pytest.fixture
@@ -200,6 +203,45 @@ def test_killed_at_random_moments(servers, folder, forker, noise):
             assert server.twice("/" + name) <= here * UNSAFE_BYTES, (name, here)
 
 
+@pytest.mark.timeout(30 + KILLS * 4)
+def test_killed_on_a_bad_line(server, lossy, folder, forker, noise):
+    """Connections break as well. What was certain to be on the disk is not asked for again, whoever ended the try."""
+    dice, kills = random.Random(SEED), max(3, KILLS // 6)
+    line = lossy(int(server.origin.rpartition(":")[2]), SEED, MB)
+    content = {f"large-{n}": noise(4 * MB, seed=n) for n in range(3)}
+    content |= {f"small-{n}": noise(dice.randrange(0, 60_000), seed=100 + n) for n in range(12)}
+    for name, body in content.items():
+        server.at("/" + name, h.serve(body))
+    order = {
+        "urls": [f"http://127.0.0.1:{line.port}/{name}" for name in content],
+        "folder": str(folder),
+        "group_bytes": GROUP_BYTES // 2,
+        "first_wait_s": 0.0,
+        "settings": {**ON_A_BAD_LINE, "segment_bytes": MB},
+    }
+    certain, before = {}, 0
+    for kill in range(kills + 1):
+        moment = server.sent_bytes + dice.randrange(12 * MB // kills) if kill < kills else 1 << 60
+        forker.start(**order)
+        server.wait_until(lambda s, m=moment: forker.over() or s.sent_bytes > m, PATIENCE_S)
+        if not forker.over():
+            os.kill(forker.pid, signal.SIGKILL)
+        code, said = forker.end()
+        for name, ranges in certain.items():
+            again = [span for span in server.spans[before:] if overlaps(span, "/" + name, ranges)]
+            assert not again, (name, ranges, again, kill)
+        for name, got in finished(folder).items() if folder.exists() else ():
+            assert got == content[name], f"{name} is not what was served, after kill {kill}"
+        certain = {name: on_disk(folder / f"{name}.part.journal") for name in content}
+        before = len(server.spans)
+    assert code == 0, said
+    assert {json.loads(text)["outcome"] for text in said.splitlines()} <= {"fetched", "unchanged"}, said
+    only(folder, content)
+    assert line.losses > 3, line.done
+    twice = sum(server.twice("/" + name) for name in content)
+    assert twice <= line.losses * line.most_lost + kills * 3 * UNSAFE_BYTES / 2, (twice, line.done)
+
+
 def test_what_was_on_the_disk_is_not_fetched_again(server, folder, child, noise):
     """One file, one kill: the second run begins where the first was certain of it."""
     body = noise(24 * MB)
@@ -304,6 +346,48 @@ def test_a_disk_that_fills_up_with_several_files(server, small_disk, noise):
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     assert all(r.ok for r in fetch([*urls], small_disk).values())
     only(small_disk, content)
+
+
+def test_a_server_that_lies_about_a_size_takes_nobody_s_room(server, servers, small_disk, noise):
+    """It says nearly all that is free, and sends nothing; another host's file is fetched meanwhile."""
+    body, said, there = noise(3 * MB), threading.Event(), threading.Event()
+
+    def liar(visit):
+        visit.head(200, [("Content-Length", str(4 * MB - 1000)), ("ETag", '"v1"')])
+        visit.raw(b"x" * 300_000)
+        there.wait(PATIENCE_S)
+        return False
+
+    def honest(visit):
+        said.wait(PATIENCE_S)
+        h.serve(body)(visit)
+
+    def on_event(event):
+        if event["event"] == "begin" and event["name"] == "liar":
+            said.set()
+        elif event["event"] == "end" and event.get("path") == "honest":
+            there.set()
+
+    urls = [servers(host="127.0.0.2").at("/liar", liar), server.at("/honest", honest)]
+    receipts = fetch(urls, small_disk, retries=0, on_event=on_event)
+    assert [receipts[url].failure for url in urls] == ["broken", None], receipts
+    assert finished(small_disk) == {"honest": body}
+
+
+def test_few_open_files_are_allowed(server, folder, noise):
+    """Fewer files are in progress then, and none fails."""
+    content = {str(n): noise(300_000, seed=n) for n in range(30)}
+    urls = [server.at("/" + name, h.serve(body)) for name, body in content.items()]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    here = max(map(int, os.listdir("/dev/fd")))  # the limit is the highest number, too
+    resource.setrlimit(resource.RLIMIT_NOFILE, (here + 44, hard))
+    try:
+        receipts = fetch(urls, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert {r.message for r in receipts.values()} == {None}
+    assert server.busiest < 16  # numbers that are free between those in use count too
+    only(folder, content)
 
 
 def test_a_folder_that_must_not_be_written(server, tmp_path, noise):

@@ -11,6 +11,7 @@ import hostile as h
 import pytest
 from get_help import digest, fetch, fetch_one, files, finished, only
 
+from whichpool.downloads import manners
 from whichpool.downloads.records import Request
 
 SIZE = 3_000_000
@@ -195,6 +196,34 @@ def test_a_range_that_is_not_what_was_asked_for(server, folder, body, other, run
     }
     got = two_versions(server, folder, runs, versions)
     assert [what for what, content in got.items() if content != other] == []
+
+
+@pytest.mark.parametrize("status", [400, 404, 501])
+def test_a_server_that_gives_all_of_it_and_no_range(server, folder, body, status, monkeypatch):
+    """It begins anew. With a status that may pass only after two tries in vain, and when all of it does come."""
+
+    monkeypatch.setattr(manners, "FIRST_WAIT_S", 0.0)
+
+    def no_ranges(visit):
+        h.serve(body)(visit) if visit.request.range is None else h.status(status)(visit)
+
+    url = server.at("/a", h.serve(body, stop_at=CUT, then="reset"), no_ranges)
+    receipt = fetch_one(url, folder)
+    assert (receipt.outcome, receipt.attempts) == ("fetched", 3 if status >= 500 else 2)
+    only(folder, {"a": body})
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_part_is_kept_where_nothing_is_given(server, folder, body, status, monkeypatch):
+    monkeypatch.setattr(manners, "FIRST_WAIT_S", 0.0)
+    url = half(server, folder, body=body)
+    server.at("/a", h.status(status))
+    assert not fetch_one(url, folder, retries=3).ok
+    server.at("/a", h.serve(body))
+    receipt = fetch_one(url, folder)
+    assert receipt.resumed
+    assert receipt.fetched_bytes <= SIZE - CUT + SOME_BYTES
+    only(folder, {"a": body})
 
 
 def test_a_range_in_gzip(server, folder, body, other):

@@ -209,10 +209,40 @@ def test_urls_as_browsers_send_them(url: str, clean: str) -> None:
     assert clean_url(clean) == clean
 
 
+def test_bytes_that_are_not_utf_8_are_sent_as_they_are_and_are_latin_1_in_names() -> None:
+    lines = (
+        b"http://jos\xe9:\xfc@a.example/caf\xe9/\xc3\xa9?q=\xe9\thttp://b.example/\xe9\n"
+        b"  out=\xe9t\xe9/\xc3\xa9.txt\n  header=X-Name: \xe9\n"
+        b"http://\xe9.example/x\n"
+        b"s3://bucket/\xe9\n"
+        b"\xe9\n"
+        b"http://a.example/last\n"
+    )
+    told: list[BadEntry] = []
+    text = lines.decode("utf-8", "surrogateescape").splitlines()
+    first, last = requests_from(text, on_bad=told.append)
+    assert first.urls == ("http://jos%E9:%FC@a.example/caf%E9/%C3%A9?q=%E9", "http://b.example/%E9")
+    assert (first.name, first.headers) == ("été/é.txt", {"X-Name": "é"})
+    assert last.url == "http://a.example/last"
+    assert [error.line for error in told] == [4, 5, 6]
+    assert "line 4: 'http://é.example/x' is no URL: its host is not UTF-8" in str(told[0])
+    assert "not UTF-8, and none are sent for s3://" in str(told[1])
+
+
+@pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_is_one_error(coding: str) -> None:
+    lines = "\ufeffhttp://a.example/x\nhttp://a.example/y\n".encode(coding).decode("utf-8", "surrogateescape")
+    told: list[BadEntry] = []
+    assert list(requests_from(lines.splitlines(), on_bad=told.append)) == []
+    assert [str(error) for error in told] == [
+        "the list, line 1: this is UTF-16: save it as UTF-8. None of it is read"
+    ]
+
+
 @pytest.mark.parametrize(
     "url",
     ["", "  ", "x", "//example.org/x", "http:/x", "https:///x", "https://user@/x", "http://example.org:port/",
-     "http://example.org:99999/", "http://a b/", "http://a\nb/", "http://[::1/", "http://ex℀mple.org/",
+     "http://example.org:99999/", "http://example.org:0/", "http://a b/", "http://a\nb/", "http://[::1/", "http://ex℀mple.org/",
      "http://" + "ü" * 70, "/etc/passwd", "C:\\x", "urls.txt", "mailto:x@example.org", "http://a%2fb/"],
 )  # fmt: skip
 def test_what_is_no_url(url: str) -> None:

@@ -125,7 +125,8 @@ def test_a_safe_name_stays_inside_and_is_the_same_again(
         (".part", "_part"),
         ("-rf", "-rf"),
         (".hidden", ".hidden"),
-        ("bad\udcff", "bad_"),
+        ("bad\ud800", "bad_"),
+        ("caf\udce9/\udc80x", "café/x"),
         ("👩\u200d💻.png", "👩\u200d💻.png"),
     ],
 )

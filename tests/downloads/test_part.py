@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -539,3 +540,35 @@ def test_one_sync_of_a_folder_is_for_all_that_wait_for_it(folder, monkeypatch):
 def test_a_journal_closes_without_having_been_opened(folder):
     Journal(folder.fd, "x").close()
     Journal(folder.fd, "x").remove()
+
+
+def test_a_journal_that_has_another_name_is_not_written_into(folder, place):
+    """As in a copy of the folder that is made of links."""
+    begun(place, (0, b"a" * 100)).close()
+    here, copy = Path(folder.path), Path(folder.path, "copy")
+    copy.mkdir()
+    for name in ("f.part", "f.part.journal"):
+        (copy / name).hardlink_to(here / name)
+    before = [path.read_bytes() for path in sorted(copy.iterdir())]
+    part = Part(place)
+    assert part.look() is None
+    part.begin(WHAT)
+    part.write(0, b"b" * 200)
+    part.close()
+    again = Part(place)
+    assert again.look() == WHAT
+    assert again.there.size == 200
+    again.close()
+    assert [path.read_bytes() for path in sorted(copy.iterdir())] == before
+
+
+def test_a_name_that_the_locale_cannot_write_fails_alone(folder, monkeypatch):
+    from whichpool.downloads import folder as module
+
+    monkeypatch.setattr(module, "_ANY_NAME", False)
+    monkeypatch.setattr(os, "fsencode", lambda path: path.encode("iso-8859-1", "surrogateescape"))
+    folder.place("caf\u00e9").close()
+    with pytest.raises(
+        DiskFailed, match=r"'\\u65e5': the locale of this process \(latin-1\) has no such letters"
+    ):
+        folder.place("\u65e5")

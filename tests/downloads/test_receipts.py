@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
+import pickle
 import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,22 @@ RECEIPTS = st.builds(
     attempts=st.integers(1, 9), resumed=st.booleans(), segments=st.integers(1, 9), started=texts,
     elapsed_s=st.none() | st.floats(0, 1e9), failure=texts, status=numbers, message=texts,
 )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "digests", [{}, {"sha256": "0f" * 32}, {"sha256": "0F" * 32}, {"sha256": "0f 0f"}, {"md5": "00", "sha256": "0f"}]
+)  # fmt: skip
+def test_digests_are_what_was_given_in_whatever_way_they_are_kept(digests: dict[str, str]) -> None:
+    receipt = Receipt(U, "fetched", digests=digests)
+    for one in (receipt, pickle.loads(pickle.dumps(receipt)), copy.copy(receipt), replace(receipt, etag="x")):
+        assert one.digests == asdict(one)["digests"] == digests
+        assert type(one.digests) is dict
+    assert repr(digests) in repr(receipt)
+    assert (
+        receipt
+        == Receipt(U, "fetched", digests=dict(digests))
+        != Receipt(U, "fetched", digests={"sha256": "1f"})
+    )
 
 
 @settings(max_examples=60)

@@ -102,7 +102,17 @@ def test_an_entry_that_is_none_is_the_caller_s(site, tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"most": 0}, {"per_host": 0}, {"retries": -1}, {"segments": True}, {"rate": 0}, {"segment_bytes": 1.5}],
+    [
+        *(
+            {"most": 0},
+            {"per_host": 0},
+            {"retries": -1},
+            {"segments": True},
+            {"rate": 0},
+            {"segment_bytes": 1.5},
+        ),
+        *({"connect_s": 0}, {"first_byte_s": float("inf")}, {"stall_s": float("nan")}),
+    ],
     ids=str,
 )
 def test_settings_that_cannot_be(site, tmp_path, settings):

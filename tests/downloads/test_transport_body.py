@@ -283,6 +283,11 @@ def test_what_an_answer_says(serve, transport):
         ('"v1"', "10:00:00", '"v1"'),
         ('W/"v1"', "10:00:00", None),
         ("v1", "10:00:00", None),
+        # What cannot be sent back, or would be refused for ever.
+        ('"a\0b"', "10:00:00", None),
+        ('"a\x01b"', "10:00:00", None),
+        (f'"{"a" * 1001}"', "10:00:00", None),
+        (None, "10:00:00 \0", None),
         (None, "11:58:59", "Tue, 24 Nov 2026 11:58:59 GMT"),
         (None, "11:59:30", None),
         (None, "13:00:00", None),

@@ -141,6 +141,15 @@ def test_what_is_no_file(transport, tmp_path):
         transport().open(f"file://{tmp_path}/{'x' * 1000}")
 
 
+def test_a_file_that_has_more_than_its_size_says(transport):
+    """Those of the kernel have 0 bytes, it says."""
+    if not os.path.exists("/proc/version"):
+        pytest.skip("no /proc here")
+    with transport().open("file:///proc/version") as got, pytest.raises(Broken, match="more in it") as caught:
+        read(got)
+    assert not caught.value.again
+
+
 def test_an_empty_file(transport, tmp_path):
     (tmp_path / "x").touch()
     with transport().open((tmp_path / "x").as_uri()) as got:

@@ -94,6 +94,7 @@ def test_ranges_and_conditions_go_along(serve, transport):
         ("http://", "circle"),
         ("http://[::1/", "no http or https URL"),
         ("http://a:99999/", "no http or https URL"),
+        ("http://a:0/", "no http or https URL"),
     ],
 )
 def test_not_followed(serve, transport, location, why):

@@ -93,7 +93,8 @@ def run(
 
             look(requests, folder, settings, view, tally)
         else:
-            _download(requests, folder, settings, receipt, view, tally)
+            read = [*lists, receipt, how["cookies"], how["ca_bundle"], how["cert"], how["key"]]
+            _download(requests, folder, settings, receipt, list(_inside(folder, read)), view, tally)
 
 
 class _Requests:
@@ -144,8 +145,24 @@ def _count(name: str) -> int | None:
         return sum(line[:1] not in b" \t\r\n#" for line in file)
 
 
+def _inside(folder: str, files: Iterable[str | None]) -> Iterator[str]:
+    """The names in the folder of files that the command itself reads or writes: no URL's file may take their place."""
+    top = os.path.realpath(folder)
+    for name in files:
+        if name is not None and name != "-":
+            path = os.path.relpath(os.path.realpath(name), top)
+            if path.partition(os.sep)[0] not in (os.pardir, os.curdir):
+                yield path.replace(os.sep, "/")
+
+
 def _download(
-    requests: _Requests, folder: str, settings: Settings, receipt: str | None, view: View, tally: Tally
+    requests: _Requests,
+    folder: str,
+    settings: Settings,
+    receipt: str | None,
+    taken: Sequence[str],
+    view: View,
+    tally: Tally,
 ) -> None:
     from whichpool.downloads.run import idownload
 
@@ -158,7 +175,7 @@ def _download(
     with ExitStack() as stack:
         stack.callback(requests.close)
         written = _receipts_file(stack, receipt)
-        results = idownload(requests, folder, board=board, settings=settings)
+        results = idownload(requests, folder, board=board, settings=settings, taken=taken)
         assert isinstance(results, Generator)
         stack.callback(results.close)
         stack.enter_context(view)
@@ -305,6 +322,9 @@ def _settings(how: dict[str, Any]) -> Settings:
         "ca_bundle": _path(how["ca_bundle"]),
         "client_cert": None if how["cert"] is None else (Path(how["cert"]), _path(how["key"])),
     }
+    for option in ("connect_s", "first_byte_s", "stall_s"):
+        if how[option] is not None and not 0 < how[option] <= LONGEST_S:
+            raise Ending(USAGE, f"{how[option]} is no number of seconds up to {LONGEST_S:,.0f}")
     if how["stall_s"] is not None:
         wishes["stall_bytes"] = max(1, round(STALL_PER_S * how["stall_s"]))
     return Settings(
@@ -317,6 +337,8 @@ def _settings(how: dict[str, Any]) -> Settings:
     )
 
 
+LONGEST_S = 1e8
+"""As for `whichpool.download`, which is not loaded yet."""
 STALL_PER_S = 1000
 """Bytes a second that are no stall, on the average of ``--stall-timeout``; as `Settings` has it by default."""
 

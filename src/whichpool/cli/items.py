@@ -67,15 +67,16 @@ def choose(items: str | None, *, as_json: bool, pattern: str | None, numbers: in
 def lines_of(name: str) -> Iterator[str]:
     """The lines of a file as they are read; with ``-``, of standard input as they come.
 
-    They are UTF-8; a byte order mark is dropped.
+    They are UTF-8, without a byte order mark; bytes that are not come as Python has them in file names
+    (``surrogateescape``), so that one such line does not spoil the others.
 
     Raises:
         Ending: With code 3 where it cannot be read; also half way.
     """
     if name == "-":
-        return _parsed(_standard_input(), "standard input", as_json=False)
+        return _parsed(_standard_input("surrogateescape"), "standard input", as_json=False)
     try:
-        return _parsed(Path(name).open(encoding="utf-8-sig"), name, as_json=False)
+        return _parsed(Path(name).open(encoding="utf-8-sig", errors="surrogateescape"), name, as_json=False)
     except OSError as error:
         raise _unreadable(name, error) from error
 
@@ -89,7 +90,7 @@ def _paths(pattern: str) -> list[str]:
     return found
 
 
-def _standard_input() -> Generator[str]:
+def _standard_input(errors: str = "strict") -> Generator[str]:
     """The lines of standard input, each with its end as ``\\n``.
 
     It is not read through ``sys.stdin``: a thread may be waiting for more when the interpreter ends, and holds
@@ -108,7 +109,7 @@ def _standard_input() -> Generator[str]:
     except UnsupportedOperation:
         # Not a real file (a test runner, an embedding).
         buffer = sys.stdin.buffer
-        return _lines(lambda: buffer.read(_PIECE_BYTES))
+        return _lines(lambda: buffer.read(_PIECE_BYTES), errors)
     there_is = _arrivals(number)
 
     def read() -> bytes:
@@ -116,7 +117,7 @@ def _standard_input() -> Generator[str]:
             pass
         return os.read(number, _PIECE_BYTES)
 
-    return _lines(read)
+    return _lines(read, errors)
 
 
 def _arrivals(number: int) -> Callable[[], bool]:
@@ -133,12 +134,12 @@ def _arrivals(number: int) -> Callable[[], bool]:
     return lambda: bool(poller.poll(_LOOK_UP_MS))
 
 
-def _lines(read: Callable[[], bytes]) -> Generator[str]:
+def _lines(read: Callable[[], bytes], errors: str) -> Generator[str]:
     """Text in pieces of bytes, as lines: UTF-8 whatever the locale says, like files; without a byte order mark."""
     from codecs import getincrementaldecoder
     from io import IncrementalNewlineDecoder
 
-    decode = IncrementalNewlineDecoder(getincrementaldecoder("utf-8-sig")(), translate=True).decode
+    decode = IncrementalNewlineDecoder(getincrementaldecoder("utf-8-sig")(errors), translate=True).decode
     # The beginning of a line that has not ended: in parts, since a long one comes in many pieces.
     begun: list[str] = []
     while piece := read():

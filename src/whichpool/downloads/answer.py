@@ -33,8 +33,17 @@ SETTLED_S = 60.0
 """Seconds between ``Last-Modified`` and ``Date`` from which on the former is a strong validator: RFC 7232's figure.
 RFC 9110 (8.8.2.2) allows one second where both come from the same clock, which cannot be known."""
 
+MOST_VALIDATOR = 1000
+"""Characters of a validator that is sent back: nginx takes headers of 8 kB by default, and would refuse a longer one
+for ever. A guess; those that are seen have less than 100."""
+
 MOST_DIGITS = 18
 """A length of more digits than this is none: it does not fit the file systems that there are."""
+
+
+# What can be sent back: no controls, which no header can have, and no more than servers take.
+_STRONG = re.compile(rf'"[^"\x00-\x1f\x7f]{{0,{MOST_VALIDATOR}}}"')
+_SENT = re.compile(rf"[^\x00-\x1f\x7f]{{0,{MOST_VALIDATOR}}}")
 
 
 class Body(Protocol):
@@ -114,11 +123,11 @@ class Answer:
     def validator(self) -> str | None:
         """What ``If-Range`` may be sent with: a strong ETag, else a ``Last-Modified`` that is old enough."""
         if self.etag is not None:
-            return self.etag if re.fullmatch(r'"[^"]*"', self.etag) else None
+            return self.etag if _STRONG.fullmatch(self.etag) else None
         modified, now = http_date(self.last_modified), http_date(self.headers.get("date"))
         if modified is None or now is None or now - modified < SETTLED_S:
             return None
-        return self.last_modified
+        return self.last_modified if self.last_modified and _SENT.fullmatch(self.last_modified) else None
 
     def read(self, most: int) -> bytes:
         """Some bytes of the body, ``most`` at the most; ``b""`` at the end.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import threading
 from collections.abc import Callable
 from math import inf
@@ -11,7 +12,7 @@ from time import monotonic
 
 from whichpool.downloads.failures import DiskFailed
 
-__all__ = ["Reservation", "Space", "disk_failed", "is_full"]
+__all__ = ["Reservation", "Space", "disk_failed", "fit_at_once", "is_full"]
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -45,36 +46,90 @@ def is_full(failure: BaseException) -> bool:
     return isinstance(failure, DiskFailed) and isinstance(cause, OSError) and cause.errno in FULL
 
 
+USED_BY_ONE, USED_BESIDES = 4, 24
+"""Descriptors: of a file in progress (its connection, part, journal and folder), and of all else that may be opened
+meanwhile. A guess for the latter, which was enough with limits from 48 to 256."""
+
+
+def fit_at_once(wanted: int) -> int:
+    """How many files can be in progress within the limit of open files (``ulimit -n``): ``wanted`` at the most."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY or limit >= USED_BY_ONE * (wanted + 256):
+        return wanted
+    return max(1, min(wanted, (limit - _open_files() - USED_BESIDES) // USED_BY_ONE))
+
+
+def _open_files() -> int:
+    try:
+        return len(os.listdir("/dev/fd"))
+    except OSError:
+        return USED_BESIDES
+
+
 FRESH_S = 1.0
 """Seconds for which a look at the free space is good, as long as it shows plenty: thousands of small files a second
 would each ask for it otherwise. A guess: at 1 GB/s, what others write meanwhile is a gigabyte."""
 
 
+BELIEVED_BYTES, BELIEVED_SHARE = 64_000_000, 64
+"""What a server says of a file's size keeps room from other hosts' files for as much again as it has sent, and at first
+for so many bytes, or this part of what is free where that is less. Guesses: with 64 files in progress, of which none
+has brought a byte, a disk is never full of words."""
+
+
 class Reservation:
     """Room for what one file still lacks. What is written is not reserved any more, since it is not free any more."""
 
-    __slots__ = ("_left", "_space")
+    __slots__ = ("_here", "_host", "_left", "_look_at", "_path", "_space")
 
-    def __init__(self, space: Space, left: int) -> None:
+    def __init__(self, space: Space, left: int, here: int, host: str, path: str) -> None:
         self._space = space
         self._left = left
+        self._here = here
+        self._host = host
+        self._path = path
+        self._look_at = max(BELIEVED_BYTES, 2 * here)
+
+    def believed(self, free: int) -> int:
+        """What of it counts against the files of other hosts."""
+        return min(self._left, max(self._here, min(BELIEVED_BYTES, free // BELIEVED_SHARE)))
+
+    def counts(self, host: str, free: int) -> int:
+        """What of it counts against a file of that host."""
+        return self._left if host == self._host else self.believed(free)
 
     def used(self, count: int) -> None:
-        """So many bytes were written."""
-        with self._space.lock:
+        """So many bytes were written.
+
+        Raises:
+            DiskFailed: The rest does not fit any more, beside what others have come to; looked at whenever the file has
+                doubled.
+        """
+        space = self._space
+        with space.lock:
             count = min(count, self._left)
             self._left -= count
-            self._space.reserved -= count
+            self._here += count
+            space.reserved -= count
+            if self._here >= self._look_at and self._left:
+                space.look(self._left, self._path, self._host, self)
+                self._look_at = 2 * self._here
 
     def drop(self) -> None:
         """The file is done, or given up."""
-        self.used(self._left)
+        space = self._space
+        with space.lock:
+            space.reserved -= self._left
+            self._left = 0
+            space.held.discard(self)
 
 
 class Space:
     """The room on the file system of one folder, for all files of a run.
 
     How much is free is looked at anew when `FRESH_S` have passed, and whenever what was seen then may be too little.
+    Nothing is allocated for what a server merely says. Files of one host count for each other as large as it says they
+    are; for files of other hosts, only as far as `Reservation.believed` goes: who lies harms files of his own.
 
     Args:
         folder: A descriptor of the folder; it stays its owner's.
@@ -82,7 +137,8 @@ class Space:
         now: The clock.
 
     Attributes:
-        reserved: Bytes; changed under ``lock`` by the reservations.
+        reserved: Bytes, as servers say; changed under ``lock`` by the reservations.
+        held: The reservations of files in progress; likewise.
     """
 
     def __init__(self, folder: int, name: str, now: Callable[[], float] = monotonic) -> None:
@@ -94,9 +150,16 @@ class Space:
         self._look_at = -inf
         self.lock = threading.Lock()
         self.reserved = 0
+        self.held: set[Reservation] = set()
 
-    def reserve(self, count: int, path: str) -> Reservation:
+    def reserve(self, count: int, path: str, host: str = "", here: int = 0) -> Reservation:
         """Set so many bytes aside, before the first of them is fetched.
+
+        Args:
+            count: As the server says.
+            path: The file, for messages.
+            host: Who says so.
+            here: What is there of it already.
 
         Raises:
             DiskFailed: There are not so many.
@@ -104,20 +167,31 @@ class Space:
         with self.lock:
             now = self._now()
             if now >= self._look_at or count > self._seen - self._since:
-                room = os.fstatvfs(self._folder)
-                self._seen = room.f_bavail * room.f_frsize
+                self.look(count, path, host)
                 self._since = self.reserved
                 self._look_at = now + FRESH_S
-            if count > self._seen - self._since:
-                others = (
-                    f", {self.reserved:,} of them set aside for other files of this run"
-                    if self.reserved
-                    else ""
-                )
-                raise DiskFailed(
-                    f"{path}: it needs {count:,} bytes, and {self._name} has {self._seen:,} free{others}. "
-                    "Make room, and run it again"
-                )
             self._since += count
             self.reserved += count
-        return Reservation(self, count)
+            made = Reservation(self, count, here, host, path)
+            self.held.add(made)
+        return made
+
+    def look(self, count: int, path: str, host: str, whose: Reservation | None = None) -> None:
+        """See whether so much is free for one more file, or for the rest of the one ``whose`` it is; under ``lock``.
+
+        Raises:
+            DiskFailed: It is not.
+        """
+        room = os.fstatvfs(self._folder)
+        free = self._seen = room.f_bavail * room.f_frsize
+        if count <= free - self.reserved:
+            return
+        others = sum(one.counts(host, free) for one in self.held if one is not whose)
+        if count > free - others:
+            aside = f", {others:,} of them set aside for other files of this run" if others else ""
+            failure = DiskFailed(
+                f"{path}: it needs {count:,} bytes, and {self._name} has {free:,} free{aside}. "
+                "Make room, and run it again"
+            )
+            failure.said = count > free
+            raise failure

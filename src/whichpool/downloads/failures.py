@@ -168,6 +168,12 @@ class Corrupt(DownloadFailed):
 
 
 class DiskFailed(DownloadFailed):
-    """The file system refused. What is there already is kept, and is gone on with by the next run."""
+    """The file system refused. What is there already is kept, and is gone on with by the next run.
+
+    Attributes:
+        said: Whether it is only that the server says of the file that it is larger than what is free: a mirror may say
+            something else.
+    """
 
     code = 32
+    said = False

@@ -25,7 +25,16 @@ from whichpool.downloads.at_once import TELL_DIGESTS, fetch_at_once, time_of
 from whichpool.downloads.context import Stopped
 from whichpool.downloads.digests import Hasher, differing, promised
 from whichpool.downloads.disk import is_full
-from whichpool.downloads.failures import Broken, Changed, Corrupt, DiskFailed, DownloadFailed
+from whichpool.downloads.failures import (
+    Broken,
+    Busy,
+    Changed,
+    Corrupt,
+    DiskFailed,
+    DownloadFailed,
+    Gone,
+    Refused,
+)
 from whichpool.downloads.folder import Place
 from whichpool.downloads.hashing import Hashing
 from whichpool.downloads.held import Held, nothing_of
@@ -43,6 +52,9 @@ if TYPE_CHECKING:
     from whichpool.downloads.context import Context
 
 __all__ = ["Fetcher"]
+
+_AT_A_RANGE = (500, 501)
+"""Statuses of servers that fail at ranges, or have none; and of those that may do better at the next try."""
 
 APART_BYTES = 8_000_000
 """From this size on, a file is hashed on another thread than the one that receives it."""
@@ -76,7 +88,7 @@ class Fetcher:
                 context.full = failure
             failure.url = without_credentials(failure.url or job.url)
             failure.progressed = job.progressed and not isinstance(failure, (Changed, Corrupt))
-            if isinstance(failure, DiskFailed) or not job.failed(failure):
+            if (isinstance(failure, DiskFailed) and not failure.said) or not job.failed(failure):
                 return job.number, job.failure(failure)
             if job.in_vain <= context.settings.retries:
                 context.tell(
@@ -199,14 +211,23 @@ class _File:
             answer = self.context.transport.open(
                 self.job.url, self.request.headers, first=first, last=last, if_range=known.validator
             )
-        except Broken as failure:
-            if failure.status != 206:
+        except (Broken, Refused, Gone, Busy) as failure:
+            if not self._for_the_range(failure):
                 raise
-            return None  # a range that cannot be
+            return None
         if fits(answer, known, first) is None:
             return answer
         answer.close()
         return None
+
+    def _for_the_range(self, failure: DownloadFailed) -> bool:
+        """Whether it may be the range that is not answered, so that it is to be seen whether all of it is. What is
+        there is given up only if so."""
+        if isinstance(failure, Broken):
+            return failure.status == 206  # a range that cannot be
+        if isinstance(failure, Busy):
+            return failure.status in _AT_A_RANGE and self.job.in_vain >= 2
+        return True
 
     def _ask_for_all(self, answer: Answer | None) -> Answer:
         since = None
@@ -335,7 +356,8 @@ class _File:
         reservation = None
         try:
             if total is not None and total > done:
-                reservation = context.space.reserve(total - done, part.path)
+                who = host_of(answer.url if answer is not None else job.url)
+                reservation = context.space.reserve(total - done, part.path, who, done)
             if answer is not None and answer.status == 200 and total is not None and total <= CHUNK_BYTES:
                 size = bring_small(context, job, part, hashing, entry, answer, total)
             elif answer is not None:

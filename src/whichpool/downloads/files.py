@@ -41,7 +41,7 @@ def open_file(url: str, asked: Mapping[str, str], method: str) -> Answer:
         answer = answer_for(url, stored, asked, Nothing())
         if method == "HEAD" or answer.status not in (200, 206):
             return answer
-        answer.body = _FileBody(url, descriptor, answer.first, answer.length or 0, stored.etag)
+        answer.body = _FileBody(url, descriptor, answer.first, answer.length or 0, stored)
         descriptor = -1
         return answer
     finally:
@@ -54,12 +54,13 @@ def _etag(found: os.stat_result) -> str:
 
 
 class _FileBody:
-    def __init__(self, url: str, descriptor: int, first: int, length: int, etag: str | None) -> None:
+    def __init__(self, url: str, descriptor: int, first: int, length: int, stored: Stored) -> None:
         self._url = url
         self._descriptor = descriptor
         self._at = first
         self._left = length
-        self._etag = etag
+        self._etag = stored.etag
+        self._to_the_end = first + length == stored.size
         if first:
             os.lseek(descriptor, first, os.SEEK_SET)
 
@@ -72,6 +73,9 @@ class _FileBody:
                 # What was read is one version of the file only if it is now what it was at first.
                 if _etag(os.fstat(self._descriptor)) != self._etag:
                     raise Changed("the file was written to while it was read", self._url)
+                if self._to_the_end and os.read(self._descriptor, 1):
+                    # /proc has files of 0 bytes with something in them.
+                    raise Broken("it has more in it than its size says", self._url, again=False)
                 self.close()
             elif not data:
                 raise Changed(

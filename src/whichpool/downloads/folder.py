@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from stat import S_ISREG
 
@@ -18,6 +19,7 @@ __all__ = ["Folder", "Place"]
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # A name that is none of what is looked for below.
 _ONE_PART = re.compile(r"[^/.\0][^/\0]*")
+_ANY_NAME = sys.getfilesystemencoding() == "utf-8"
 _INSIDE = _FOLDER | os.O_NOFOLLOW
 
 
@@ -125,8 +127,10 @@ class Folder:
             with self._listing:  # two at a time would each get a part of it: the descriptor has one place
                 found = self._begun
                 if found is None:
-                    names = os.listdir(self.fd)
-                    found = self._begun = frozenset([name for name in names if name.endswith(ends)])
+                    # One by one: the names of a million files would be 100 MB.
+                    with os.scandir(self.fd) as entries:
+                        found = frozenset([entry.name for entry in entries if entry.name.endswith(ends)])
+                    self._begun = found
         return found
 
     def place(self, path: str) -> Place:
@@ -134,8 +138,11 @@ class Folder:
 
         Raises:
             Unsafe: It leads out of the folder.
-            DiskFailed: One of those is a file or a symbolic link, or cannot be made.
+            DiskFailed: One of those is a file or a symbolic link, or cannot be made; or this process's locale has no
+                such letters.
         """
+        if not _ANY_NAME:
+            _check_letters(path)
         if _ONE_PART.fullmatch(path):
             return Place(self, self.fd, path, path)
         *folders, name = path.split("/")
@@ -166,6 +173,16 @@ class Folder:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+def _check_letters(path: str) -> None:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise DiskFailed(
+            f"{path!a}: the locale of this process ({error.encoding}) has no such letters. Take one with UTF-8, set "
+            "PYTHONUTF8=1, or give another name"
+        ) from None
 
 
 def _enter(fd: int, part: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from sys import intern
 from time import gmtime, monotonic, strftime, time
 from urllib.parse import urlsplit
 
@@ -125,9 +126,9 @@ class Job:
         return self.receipt(
             "failed",
             final_url=failure.url or None,
-            failure=failure.kind,
-            status=failure.status,
-            message=str(failure),
+            failure=intern(failure.kind),
+            status=_status(failure.status),
+            message=intern(str(failure)),  # thousands of them say the same
         )
 
 
@@ -136,9 +137,19 @@ def _second(whole: int) -> str:
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(whole))
 
 
-def _utc(seconds: float) -> str:
-    whole, part = divmod(int(seconds * 1000), 1000)
+@lru_cache(maxsize=64)  # some in one millisecond; and receipts that are kept have one text then
+def _instant(milliseconds: int) -> str:
+    whole, part = divmod(milliseconds, 1000)
     return f"{_second(whole)}.{part:03d}Z"
+
+
+def _utc(seconds: float) -> str:
+    return _instant(int(seconds * 1000))
+
+
+@lru_cache(maxsize=64)  # one object for each, as Python has it up to 256
+def _status(status: int | None) -> int | None:
+    return status
 
 
 _PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9])(?:/|$)")

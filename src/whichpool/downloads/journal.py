@@ -71,9 +71,15 @@ class Journal:
     def read(self) -> tuple[Identity, Ranges] | None:
         """What it says; ``None``: there is none, or none that can be understood."""
         try:
-            self._fd = os.open(self._name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
+            fd = os.open(self._name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
         except FileNotFoundError:
             return None
+        if os.fstat(fd).st_nlink > 1:
+            # It has another name, in a copy of the folder, say: to write into it would be to write into that one.
+            os.close(fd)
+            os.unlink(self._name, dir_fd=self._folder)
+            return None
+        self._fd = fd
         data = os.pread(self._fd, MOST_BYTES, 0)
         identity, there, good = None, Ranges(), 0
         for line in data.splitlines(keepends=True):

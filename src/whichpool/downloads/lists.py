@@ -26,7 +26,7 @@ from whichpool.downloads.digests import checked_digests, parse_checksum
 from whichpool.downloads.failures import Unsafe
 from whichpool.downloads.names import name_from_url, safe_name
 from whichpool.downloads.records import Request
-from whichpool.downloads.urls import clean_url
+from whichpool.downloads.urls import as_latin1, clean_url
 
 __all__ = ["BadEntry", "add_header", "as_request", "requests_from"]
 
@@ -113,6 +113,9 @@ _OWN_HEADERS = frozenset(
     }
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+
+_UTF16 = ("\udcff\udcfe", "\udcfe\udcff")  # its byte order marks, read as UTF-8
 
 
 class BadEntry(ValueError):
@@ -252,7 +255,8 @@ def requests_from(
     options may follow; in a plain list that is one line behind.
 
     Args:
-        lines: With or without their ends; a byte order mark is dropped.
+        lines: With or without their ends; a byte order mark is dropped. Bytes that are not UTF-8 may be in them as
+            ``surrogateescape`` has them: in a URL they are sent as they are (``%E9``), elsewhere they are Latin-1.
         source: What errors call it.
         on_bad: Told about each entry that is none, which is then left out as a whole. ``None``: the first is raised.
 
@@ -268,7 +272,12 @@ def requests_from(
         on_bad(error)
 
     for number, raw in enumerate(lines, 1):
-        line = raw.removeprefix("\ufeff") if number == 1 else raw
+        line = raw
+        if number == 1:
+            line = raw.removeprefix("\ufeff")
+            if line.startswith(_UTF16):
+                bad(number, "this is UTF-16: save it as UTF-8. None of it is read")
+                return
         text = line.strip()
         if not text or text.startswith("#"):
             continue
@@ -300,7 +309,7 @@ def _is_url(text: str) -> bool:
 
 
 def _option(entry: _Entry, text: str) -> None:
-    name, equals, value = text.partition("=")
+    name, equals, value = as_latin1(text).partition("=")
     name, value = name.strip().removeprefix("--"), value.strip()
     if not equals:
         raise ValueError(f"{text!r} is no option: one looks like out=NAME")

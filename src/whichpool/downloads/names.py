@@ -31,6 +31,7 @@ from unicodedata import normalize
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from whichpool.downloads.failures import Unsafe
+from whichpool.downloads.urls import as_latin1
 
 __all__ = ["LONGEST_BYTES", "Names", "name_from_disposition", "name_from_url", "safe_name"]
 
@@ -73,7 +74,8 @@ def safe_name(wanted: str) -> str:
     """A relative path, with ``/``, that is the same file on every system, and inside the folder that it is put into.
 
     Args:
-        wanted: A name; with folders in it, if it is the caller's own. ``\\`` counts as ``/``.
+        wanted: A name; with folders in it, if it is the caller's own. ``\\`` counts as ``/``. Bytes that are no UTF-8
+            (``surrogateescape``) are taken for Latin-1, as in URLs.
 
     Returns:
         The name; unchanged if it was safe.
@@ -81,7 +83,7 @@ def safe_name(wanted: str) -> str:
     Raises:
         Unsafe: It is absolute, goes up (``..``), or nothing is left of it.
     """
-    parts = _SEPARATORS.split(wanted)
+    parts = _SEPARATORS.split(as_latin1(wanted))
     if len(parts) > 1 and not parts[0]:
         raise Unsafe(f"the name {wanted!r} is an absolute path; it must be inside the folder")
     if _DRIVE.match(wanted):

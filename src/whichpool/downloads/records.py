@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 __all__ = ["FIRST_PER_HOST", "Receipt", "Request", "Settings"]
 
@@ -130,3 +131,34 @@ class Receipt:
     def ok(self) -> bool:
         """Whether the file is there and whole."""
         return self.outcome != "failed"
+
+
+class _Digests:
+    """`Receipt.digests` in less memory. Whoever keeps the receipts of 100,000 files would have 30 MB of digests: a
+    dictionary and its text take 300 bytes, the 32 bytes that the usual one says take 65."""
+
+    def __init__(self, slot: Any) -> None:
+        self._slot = slot
+
+    def __set__(self, receipt: Receipt, value: Mapping[str, str] | bytes | None) -> None:
+        if isinstance(value, dict):
+            if not value:
+                value = None
+            elif len(value) == 1 and "sha256" in value:
+                try:
+                    raw = bytes.fromhex(value["sha256"])
+                    value = raw if raw.hex() == value["sha256"] else value
+                except (TypeError, ValueError):
+                    pass  # from a file that somebody wrote by hand: it stays as it is
+        self._slot.__set__(receipt, value)
+
+    def __get__(self, receipt: Receipt | None, owner: type) -> Any:
+        if receipt is None:
+            return self
+        value = self._slot.__get__(receipt, owner)
+        if value is None:
+            return {}
+        return {"sha256": value.hex()} if isinstance(value, bytes) else value
+
+
+setattr(Receipt, "digests", _Digests(vars(Receipt)["digests"]))  # noqa: B010  # in the place of the slot

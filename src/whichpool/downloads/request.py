@@ -66,7 +66,7 @@ def target_of(url: str) -> Target:
         parts = parse_url(bare)
     except (UnicodeError, urllib3.exceptions.HTTPError):
         raise ValueError("this is no URL") from None
-    if parts.scheme not in ("http", "https") or not parts.host or parts.auth:
+    if parts.scheme not in ("http", "https") or not parts.host or parts.auth or parts.port == 0:
         raise ValueError("this is no http or https URL")
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return Target(

@@ -18,6 +18,7 @@ import whichpool
 from whichpool.downloads import learned
 from whichpool.downloads.board import Board
 from whichpool.downloads.context import Context
+from whichpool.downloads.disk import fit_at_once
 from whichpool.downloads.failures import DownloadFailed
 from whichpool.downloads.fetch import Fetcher
 from whichpool.downloads.folder import Folder
@@ -33,6 +34,9 @@ __all__ = ["download", "idownload"]
 PUT_DOWN_S = 5.0
 """So long a call that is ended waits for what is in progress to bring to the disk what it has. A guess; a connection
 that stalls is not waited for any longer, and what its file had at its last sync is there."""
+
+LONGEST_S = 1e8
+"""Of a time limit: three years. Sockets do not know infinity."""
 
 QUICK_S = 0.000_1, 0.002
 """Seconds: a result that came sooner lay ready, one that came later is not one of thousands. Guesses."""
@@ -84,10 +88,12 @@ def download(
     >>> download(["file:///no/such/file"], "data")[0].failure  # doctest: +SKIP
     'gone'
     """
-    found: dict[int, Receipt] = {}
-    for number, receipt in _run(urls, folder, progress, on_event, board, _settings(settings, changes)):
+    found: list[Receipt | None] = []
+    for number, receipt in _run(urls, folder, progress, on_event, board, _settings(settings, changes), ()):
+        if number >= len(found):
+            found.extend([None] * (number + 1 - len(found)))
         found[number] = receipt
-    return [found[number] for number in sorted(found)]
+    return [receipt for receipt in found if receipt is not None]
 
 
 def idownload(
@@ -98,9 +104,13 @@ def idownload(
     on_event: Callable[[Mapping[str, Any]], object] | None = None,
     board: Board | None = None,
     settings: Settings | None = None,
+    taken: Iterable[str] = (),
     **changes: Any,
 ) -> Iterator[Receipt]:
     """As `download`, lazily: receipts as files are done with; the iterable may be endless.
+
+    Args:
+        taken: Names in the folder that no URL's file is given: a list that is being read lies there, say.
 
     Returns:
         A generator. Closed before its end (``.close()``, or because nobody holds it any more), it stops what is in
@@ -110,7 +120,7 @@ def idownload(
         TypeError: There is no such setting; at once. The rest as `download`, when the first receipt is asked for.
     """
     wishes = _settings(settings, changes)
-    return (receipt for _, receipt in _run(urls, folder, progress, on_event, board, wishes))
+    return (receipt for _, receipt in _run(urls, folder, progress, on_event, board, wishes, taken))
 
 
 def _run(
@@ -120,6 +130,7 @@ def _run(
     on_event: Callable[[Mapping[str, Any]], object] | None,
     board: Board | None,
     settings: Settings,
+    taken: Iterable[str],
 ) -> Iterator[tuple[int, Receipt]]:
     """Receipts as they come, each with its place in the input."""
     things: Iterable[Thing] = [urls] if isinstance(urls, (str, Request, Mapping)) else urls
@@ -127,6 +138,7 @@ def _run(
     board = Board(count) if board is None else board
     if board.files is None:
         board.files = count
+    settings = replace(settings, most=fit_at_once(settings.most))
     transport = Transport(settings)  # first: where settings cannot be, no folder is made
     try:
         where = Folder(os.fspath(folder))
@@ -134,6 +146,8 @@ def _run(
         transport.close()
         raise
     context = Context(where, transport, settings, board, on_event)
+    for name in taken:
+        context.names.claim(name)
     books: dict[int, Job] = {}
     remembered = learned.load()
     known = dict(remembered)
@@ -200,6 +214,11 @@ def _settings(settings: Settings | None, changes: Mapping[str, Any]) -> Settings
         value = getattr(made, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ValueError(f"{name}={value!r} is no whole number from {least} on")
+    for name in ("connect_s", "first_byte_s", "stall_s"):
+        if not 0 < getattr(made, name) <= LONGEST_S:
+            raise ValueError(
+                f"{name}={getattr(made, name)!r} is no number of seconds above 0, {LONGEST_S:,.0f} at the most"
+            )
     if made.rate is not None and not made.rate > 0:
         raise ValueError(f"rate={made.rate!r} is no number of bytes a second above 0")
     return made

@@ -205,7 +205,7 @@ class Cookies:
         if path is not None:
             try:
                 self._jar.load(str(path), ignore_discard=True, ignore_expires=True)
-            except http.cookiejar.LoadError:
+            except (http.cookiejar.LoadError, UnicodeDecodeError):
                 # Its text has the line that it could not read.
                 raise ValueError(f"{path} is no cookies file in Netscape's format") from None
             for cookie in self._jar:

@@ -6,10 +6,11 @@ import re
 from unicodedata import normalize
 from urllib.parse import quote, urlsplit
 
-__all__ = ["clean_url"]
+__all__ = ["as_latin1", "clean_url", "not_utf8"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_BYTES = re.compile("[\udc80-\udcff]")
 # Whose URLs are quoted. The keys of others (s3, gs) are taken literally by what reads them: a blank is a blank there.
 _QUOTED = {"http", "https", "ftp", "file"}
 # What stays as it is, beside letters, digits and `-._~`. A `%` too: what is quoted already is not quoted again.
@@ -50,6 +51,10 @@ def clean_url(url: str) -> str:
     if not match or not (rest.startswith("//") or (scheme == "file" and rest.startswith("/"))):
         raise ValueError(_without_scheme(url))
     if scheme not in _QUOTED:
+        if not_utf8(rest):
+            raise ValueError(
+                f"{_shown(url)!r} has bytes in it that are not UTF-8, and none are sent for {scheme}://"
+            )
         return f"{scheme}:{rest}"
     try:
         parts = urlsplit(f"{scheme}:{rest}")
@@ -57,6 +62,8 @@ def clean_url(url: str) -> str:
         host = parts.hostname or ""
     except ValueError as error:
         raise ValueError(f"{_shown(url)!r} is no URL: {error}") from None
+    if port == 0:
+        raise ValueError(f"{_shown(url)!r} is no URL: there is no port 0")
     if not host and scheme != "file":
         raise ValueError(f"{_shown(url)!r} names no host")
     where = _ascii_host(host, url)
@@ -67,17 +74,35 @@ def clean_url(url: str) -> str:
     user, at, _ = parts.netloc.rpartition("@")
     path = quote(_utf8(parts.path), safe=_IN_PATH)
     query = quote(_utf8(parts.query), safe=_IN_QUERY)
-    user = quote(user, safe=_IN_USER)
+    user = quote(_utf8(user), safe=_IN_USER)
     return f"{scheme}://{user}{at}{where}{path or '/'}" + (f"?{query}" if query else "")
 
 
+def not_utf8(text: str) -> bool:
+    """Whether there are bytes in it that were no UTF-8 where they were read (``surrogateescape``)."""
+    return not text.isascii() and _BYTES.search(text) is not None
+
+
+def as_latin1(text: str) -> str:
+    """The text with such bytes as the characters that they are in Latin-1: what they mean most of the time.
+
+    >>> as_latin1(b"caf\\xe9".decode("utf-8", "surrogateescape"))
+    'café'
+    """
+    return _BYTES.sub(lambda found: chr(ord(found[0]) - 0xDC00), text) if not_utf8(text) else text
+
+
 def _utf8(text: str) -> bytes:
-    # A file name that is not UTF-8 comes from the command line with surrogates; its bytes are what is meant.
+    # What is not UTF-8 comes from the command line and from lists with surrogates; its bytes are what is meant.
     return text.encode("utf-8", "surrogateescape")
 
 
 def _ascii_host(host: str, url: str) -> str:
     """The host as DNS has it."""
+    if not_utf8(host):
+        raise ValueError(
+            f"{_shown(url)!r} is no URL: its host is not UTF-8. Save the list as UTF-8, or write the host as xn--..."
+        )
     if host.isascii():
         if re.search(r"[ <>\"`{}|^\\%]", host) and ":" not in host:
             raise ValueError(f"{_shown(url)!r} is no URL: its host has characters in it that no host has")
@@ -118,5 +143,5 @@ def _without_scheme(url: str) -> str:
 
 def _shown(url: str) -> str:
     """For messages: no password, and no longer than a line."""
-    bare = re.sub(r"(?<=//)[^/?#\\]*@", "", url)
+    bare = as_latin1(re.sub(r"(?<=//)[^/?#\\]*@", "", url))
     return bare if len(bare) <= 200 else bare[:199] + "…"
