@@ -49,7 +49,8 @@ PREFIX = "whichpool-tests-"
 _real_tmp = tempfile.gettempdir()
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _real_tmp)  # `tmp_path` stays where people look for it
 _private = Path(tempfile.mkdtemp(prefix=PREFIX))
-_lock = os.open(_private, os.O_RDONLY)  # it is in use as long as this is locked: until this process ends, however
+_lock = os.open(_private, os.O_RDONLY)
+# Locked, it is in use: until this process ends, however that may be.
 fcntl.flock(_lock, fcntl.LOCK_EX)
 _owner = os.getpid()
 _tmp = _private / "tmp"
@@ -83,7 +84,6 @@ def _remove_those_of_killed_runs() -> None:
             pass  # that run goes on
         finally:
             os.close(fd)
-
 
 
 def _load_hypothesis_profile() -> None:
