@@ -59,6 +59,7 @@ os.environ["TMPDIR"] = tempfile.tempdir = str(_tmp)
 os.environ["WHICHPOOL_CACHE"] = str(_private / "cache")  # the user's own cache is neither read nor written
 os.environ.pop("WHICHPOOL_CORES", None)
 os.environ.pop("WHICHPOOL_WORKER", None)
+sys.path.insert(0, str(Path(__file__).parent / "light"))  # for worker processes: see the module there
 # OpenBLAS's threads spin for 2^this cycles before they sleep, 2^26 if not told: numpy's import costs 75 ms of CPU, not
 # 135 ms, in each of some hundred processes (measured with getrusage on 2 cores). How many there are stays as it is.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
