@@ -44,7 +44,7 @@ SHM_PREFIXES = ("whichpool", "psm_", "sem.mp-", "pym-")
 # Worker processes are stopped after every test instead of once at the end: slow, but a leak is found in its test.
 STRICT = bool(os.environ.get("WHICHPOOL_STRICT_LEFTOVERS"))
 
-PREFIX = "whichpool-tests-"
+PREFIX = "whichpool-suite-"
 
 _real_tmp = tempfile.gettempdir()
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _real_tmp)  # `tmp_path` stays where people look for it
@@ -79,6 +79,8 @@ def _remove_those_of_killed_runs() -> None:
         except OSError:
             continue
         try:
+            if time.time() - os.fstat(fd).st_mtime < 60:
+                continue  # it may have been made just now, and be locked in a moment
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
         except OSError:
