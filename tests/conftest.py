@@ -7,10 +7,13 @@ calls on purpose; they and their sockets are allowed, by pid, and at the end of 
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import gc
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,15 +44,49 @@ SHM_PREFIXES = ("whichpool", "psm_", "sem.mp-", "pym-")
 # Worker processes are stopped after every test instead of once at the end: slow, but a leak is found in its test.
 STRICT = bool(os.environ.get("WHICHPOOL_STRICT_LEFTOVERS"))
 
+PREFIX = "whichpool-suite-"
+
 _real_tmp = tempfile.gettempdir()
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", _real_tmp)  # `tmp_path` stays where people look for it
-_private = Path(tempfile.mkdtemp(prefix="whichpool-tests-"))
+_private = Path(tempfile.mkdtemp(prefix=PREFIX))
+_lock = os.open(_private, os.O_RDONLY)
+# Locked, it is in use: until this process ends, however that may be.
+fcntl.flock(_lock, fcntl.LOCK_EX)
+_owner = os.getpid()
 _tmp = _private / "tmp"
 _tmp.mkdir()
 os.environ["TMPDIR"] = tempfile.tempdir = str(_tmp)
 os.environ["WHICHPOOL_CACHE"] = str(_private / "cache")  # the user's own cache is neither read nor written
 os.environ.pop("WHICHPOOL_CORES", None)
 os.environ.pop("WHICHPOOL_WORKER", None)
+sys.path.insert(0, str(Path(__file__).parent / "light"))  # for worker processes: see the module there
+# OpenBLAS's threads spin for 2^this cycles before they sleep, 2^26 if not told: numpy's import costs 75 ms of CPU, not
+# 135 ms, in each of some hundred processes (measured with getrusage on 2 cores). How many there are stays as it is.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+
+
+@atexit.register
+def _remove_private() -> None:
+    """Also where there was no session (``pytest --help``, a mistake in the arguments)."""
+    if os.getpid() == _owner:  # a child that a test forked is no end
+        shutil.rmtree(_private, ignore_errors=True)
+
+
+def _remove_those_of_killed_runs() -> None:
+    for folder in Path(_real_tmp).glob(PREFIX + "*"):
+        try:
+            fd = os.open(folder, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            if time.time() - os.fstat(fd).st_mtime < 60:
+                continue  # it may have been made just now, and be locked in a moment
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass  # that run goes on
+        finally:
+            os.close(fd)
 
 
 def _load_hypothesis_profile() -> None:
@@ -76,10 +113,36 @@ _load_hypothesis_profile()
 SHUFFLE = 20261122
 
 
+# Tests that prove the same on every interpreter are marked `once`, with the reason. Where the suite runs on several,
+# all but the first are told so (`.ci/run`); these tests are then left out, and the end of the run says which and why.
+FIRST_RUNS_ONCE = bool(os.environ.get("WHICHPOOL_ONCE_ELSEWHERE"))
+_elsewhere: Counter[str] = Counter()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
     if config.getoption("randomly_seed", None) == "default":
         config.option.randomly_seed = SHUFFLE
+    _remove_those_of_killed_runs()
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(number, frame):
+    """As Ctrl-C: fixtures end what they started, and what failed until now is shown. CI's time limit comes this way."""
+    if os.getpid() == _owner:
+        signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt("SIGTERM")
+    signal.signal(number, signal.SIG_DFL)  # a child that a test forked ends as a program does
+    os.kill(os.getpid(), number)
+
+
+def pytest_collection_modifyitems(config, items):
+    left_out = [item for item in items if FIRST_RUNS_ONCE and item.get_closest_marker("once")]
+    for item in left_out:
+        _elsewhere[f"{item.path.name}: {item.get_closest_marker('once').args[0]}"] += 1
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("once")]
 
 
 # --- what is there ------------------------------------------------------------------------------------------
@@ -120,9 +183,9 @@ def family(root: int | None = None) -> set[int]:
         while look_at:
             pid = look_at.pop()
             for task in os.listdir(f"/proc/{pid}/task"):
-                # Twice, since one that ends meanwhile can hide its neighbour.
-                for _ in range(2):
-                    more = {int(child) for child in _children(pid, task)} - found
+                children = _children(pid, task)
+                if children:  # again, since one that ends meanwhile can hide its neighbour
+                    more = {int(child) for child in [*children, *_children(pid, task)]} - found
                     found |= more
                     look_at += more
     except FileNotFoundError:  # a kernel without such files; or a process has just ended
@@ -130,9 +193,16 @@ def family(root: int | None = None) -> set[int]:
     return found
 
 
-def _children(pid: int, task: str) -> list[str]:
-    with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
-        return file.read().split()
+def _children(pid: int, task: str) -> list[bytes]:
+    # No file object: this is read twenty times in each test.
+    fd = os.open(f"/proc/{pid}/task/{task}/children", os.O_RDONLY)
+    try:
+        text = b""
+        while more := os.read(fd, 65_536):
+            text += more
+        return text.split()
+    finally:
+        os.close(fd)
 
 
 def carriers(mark: str) -> dict[int, str]:
@@ -447,7 +517,7 @@ def pytest_sessionfinish(session, exitstatus):
     close_fleet()
     if _at_start is not None:
         _at_end.extend(_at_start.settle())
-    shutil.rmtree(_private, ignore_errors=True)
+    _remove_private()
     if session.exitstatus == pytest.ExitCode.OK and (
         _at_end or (os.environ.get("CI") and _skips_without_leave())
     ):
@@ -455,6 +525,9 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 def pytest_terminal_summary(terminalreporter):
+    if _elsewhere:
+        terminalreporter.section("NOT RUN HERE (WHICHPOOL_ONCE_ELSEWHERE): the first interpreter runs them")
+        terminalreporter.write_line("\n".join(f"{n} of {what}" for what, n in _elsewhere.items()))
     if _at_end:
         terminalreporter.section("left behind by the whole run", red=True)
         terminalreporter.write_line("\n".join(_at_end))

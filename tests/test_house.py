@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import whichpool
 
 PACKAGE = Path(whichpool.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
+of_the_source = pytest.mark.once("reads the source, which is the same for all")
 
 APPLICATIONS = {"cli", "report", "downloads", "dataset", "lab", "__main__"}
 """They are written against the public names, as a user's own program is."""
@@ -64,6 +66,7 @@ def room_of(name: str) -> str:
     return name.split(".", 1)[0]
 
 
+@cache
 def imports_of(path: Path) -> set[tuple[str, str]]:
     """What a module imports, anywhere in it, for its types included: ``(dotted name, name taken from it or "")``."""
     name = module_name(path)
@@ -102,6 +105,7 @@ def test_the_walk_sees_the_package():
     assert "_records" in own_imports(PACKAGE / "_choose" / "bounds.py")
 
 
+@of_the_source
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: module_name(path) or "whichpool")
 def test_imports_point_down(path):
     name = module_name(path)
@@ -121,6 +125,7 @@ def test_imports_point_down(path):
     assert not wrong, "arrows that point up:\n" + "\n".join(sorted(wrong))
 
 
+@of_the_source
 @pytest.mark.parametrize(
     "path",
     [p for p in MODULES if room_of(module_name(p)) in APPLICATIONS],
@@ -141,6 +146,7 @@ def test_applications_take_no_private_name(path):
 ADDS_TO_CLOUDPICKLE = {"_worker.byvalue"}
 
 
+@of_the_source
 @pytest.mark.parametrize(
     "path", [p for p in MODULES if room_of(module_name(p)) == "_worker"], ids=lambda path: module_name(path)
 )
@@ -165,6 +171,7 @@ def test_the_worker_needs_the_standard_library_only(path):
     )
 
 
+@of_the_source
 def test_the_chooser_is_pure():
     forbidden = {
         "time",
@@ -187,6 +194,7 @@ def test_the_chooser_is_pure():
 READS_PROC = {"_worker.delay": "runs in the worker as well, which imports the standard library only"}
 
 
+@of_the_source
 def test_only_the_host_room_reads_the_system():
     """`/proc` and `/sys` are read in one room."""
     for path in MODULES:
@@ -200,11 +208,13 @@ def test_only_the_host_room_reads_the_system():
         assert not {text for text in strings if text.startswith(("/proc/", "/sys/"))}, path
 
 
+@of_the_source
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: module_name(path) or "whichpool")
 def test_a_module_reads_in_one_sitting(path):
     assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
 
 
+@of_the_source
 def test_every_module_says_what_it_is_for():
     silent = [module_name(p) for p in MODULES if not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
     assert not silent
@@ -235,6 +245,7 @@ def test_public_functions_are_documented():
 UNWANTED = re.compile(r"\b(TODO|FIXME|XXX|HACK|blazing\w*|seamless\w*|effortless\w*|simply|obviously)\b")
 
 
+@of_the_source
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: module_name(path) or "whichpool")
 def test_no_unwanted_words(path):
     assert not UNWANTED.findall(path.read_text("utf-8"))

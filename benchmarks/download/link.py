@@ -137,7 +137,7 @@ def main() -> None:
             plan["command"], stdin=subprocess.DEVNULL, stdout=sys.stderr, preexec_fn=_die_with_parent
         )
         print(json.dumps({"host": host, "how": how}), flush=True)
-        carry()
+        carry(server)
     except (OSError, Impossible, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", None) or error
         print(json.dumps({"error": str(detail).strip()}), flush=True)
@@ -151,7 +151,7 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _lay(plan: dict[str, Any]) -> tuple[str, str, Callable[[], None]]:
+def _lay(plan: dict[str, Any]) -> tuple[str, str, Callable[[subprocess.Popen[bytes]], None]]:
     """The server's address, what the line is made of, and what to do until the end."""
     if plan["line"] is None:
         return "127.0.0.1", "loopback", _until_closed
@@ -188,7 +188,7 @@ def _lay_netem(plan: dict[str, Any], line: Line) -> None:
     _run("tc", "qdisc", "add", "dev", peer, *netem)
 
 
-def _lay_tun(plan: dict[str, Any], line: Line) -> Callable[[], None]:
+def _lay_tun(plan: dict[str, Any], line: Line) -> Callable[[subprocess.Popen[bytes]], None]:
     whole = not line.loss  # a lost packet of 64 KB would be 45 lost at once
     near = _tun(plan["device"], whole)
     _address(plan["device"], plan["here"])
@@ -196,7 +196,7 @@ def _lay_tun(plan: dict[str, Any], line: Line) -> Callable[[], None]:
     far = _tun("far", whole)
     _address("far", plan["there"])
     _run("ip", "link", "set", "lo", "up")
-    return lambda: _carry(near, far, line)
+    return lambda server: _carry(near, far, line)
 
 
 def _tun(name: str, whole: bool) -> int:
@@ -223,8 +223,11 @@ def _run(*command: str, check: bool = True) -> None:
     subprocess.run(command, check=check, capture_output=True, text=True)
 
 
-def _until_closed() -> None:
-    sys.stdin.buffer.read()
+def _until_closed(server: subprocess.Popen[bytes]) -> None:
+    """Until standard input ends, or the server."""
+    ended = os.pidfd_open(server.pid)
+    select.select([sys.stdin, ended], [], [])
+    os.close(ended)
 
 
 def _carry(near: int, far: int, line: Line, stop: Any = None) -> None:

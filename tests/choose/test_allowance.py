@@ -10,6 +10,8 @@ from whichpool._choose.conductor import Conductor
 from whichpool._choose.records import View
 from whichpool._records import Demand, Host, Plan
 
+pytestmark = pytest.mark.once("virtual time: pure arithmetic")
+
 SECONDS_TO_FIND = 60.0
 SECONDS = 120.0
 

@@ -12,6 +12,8 @@ from whichpool._choose.forecast import Forecast, rank
 from whichpool._choose.plans import candidates, most_workers, why_not
 from whichpool._records import Demand, Host, Plan, StartCosts
 
+pytestmark = pytest.mark.once("pure arithmetic")
+
 times = st.one_of(st.just(0.0), st.floats(1e-6, 2.0))
 demands = st.builds(
     Demand,

@@ -16,6 +16,9 @@ from virtual_engine import Engine, Unit, Workload
 
 from whichpool._records import Host, Plan
 
+# No clock, no thread, no I/O, no dice but `random.Random(seed)`: sums of floats, and what is larger.
+pytestmark = pytest.mark.once("virtual time: pure arithmetic")
+
 # A seeded part of what `python tests/choose/simulate.py --runs 10000` plays; its figures stand in docs/choosing.md.
 RUNS = 100
 # 95 % of those runs stay below this regret, and below the second one against the best plan begun once anything can be

@@ -199,7 +199,7 @@ class ToFile(logging.Handler):
 
 
 class LogToFile:
-    """Installs a handler of its own, once per process."""
+    """Installs a handler of its own, once per process, in place of that of an earlier test."""
 
     def __init__(self, path):
         self.path = path
@@ -207,6 +207,7 @@ class LogToFile:
     def __call__(self, x):
         mine = logging.getLogger("talk_work.mine")
         if not any(isinstance(handler, ToFile) and handler.path == self.path for handler in mine.handlers):
+            mine.handlers[:] = [handler for handler in mine.handlers if not isinstance(handler, ToFile)]
             mine.addHandler(ToFile(self.path))
         mine.warning("mine %s", x)
         return x

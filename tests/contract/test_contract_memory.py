@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -110,12 +111,11 @@ def test_an_impossible_limit_names_the_figures(room):
 
 
 def grow_slowly(steps: int) -> int:
-    """Take on 2 MB after the other, each looked at: what no weight has told."""
+    """Take on 2 MB after the other: what no weight has told."""
     held = []
     for _ in range(steps):
         held.append(bytearray(b"x") * (2 * MB))
-        for _ in range(400):
-            sum(held[-1][:20_000])
+        time.sleep(0.02)
     return len(held)
 
 

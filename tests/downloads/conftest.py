@@ -167,10 +167,11 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture
 def compiled(monkeypatch, tmp_path_factory):
-    """Programs that a test starts compile what they import once in a session, not each time: CI keeps nothing compiled
-    beside the source."""
+    """Programs that a test starts compile what they import once in a session, not each time, also where nothing is
+    to be compiled beside the source."""
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.getbasetemp() / "compiled"))
+    if "PYTHONPYCACHEPREFIX" not in os.environ:
+        monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.getbasetemp() / "compiled"))
 
 
 @pytest.fixture(scope="session")

@@ -186,7 +186,7 @@ def test_a_first_call_that_imports_is_seen_to(monkeypatch, tmp_path):
 
         return spin_ms(200)
 
-    whichpool.map(fn, range(20), plan="auto", shared="ok")
+    whichpool.map(fn, range(3), plan="auto", shared="ok")  # the first is what it is about
     sys.modules.pop("slow_to_import")
     sys.modules.pop("slower_to_import")
     seen = [(oldest, importing) for oldest, importing in seen if oldest]
@@ -199,7 +199,7 @@ def test_a_run_while_its_own_module_is_imported_is_no_import(monkeypatch, tmp_pa
     (tmp_path / "runs_on_import.py").write_text(
         "import time, whichpool\n"
         "def fn(x):\n    start = time.thread_time()\n    while time.thread_time() - start < 0.4:\n        pass\n"
-        "whichpool.map(fn, range(3))\n"
+        "whichpool.map(fn, range(2))\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     seen = []

@@ -16,18 +16,27 @@ __all__ = ["pack_context", "unpack_context"]
 def pack_context(context: Context) -> list[ContextValue]:
     """What is set in the context, as far as it can travel: variables that a module has a name for, values that pickle.
 
-    Looking through all modules costs milliseconds; it is done only if anything is set, which is rare.
+    Looking through all modules costs milliseconds; it is done only if anything is set, which is rare, and until all are
+    found.
     """
     packed: list[ContextValue] = []
+    decimals = None
     if "decimal" in sys.modules:
         import decimal
 
-        # Its variable has no name; and it is always set once decimal was used.
-        packed.append(("decimal", "", pickle.dumps(context.copy().run(decimal.getcontext), protocol=5)))
-    wanted = {id(variable) for variable in context}
+        # Its variable is in no module, and is always set once decimal was used: it must not be looked for.
+        decimals = context.copy().run(decimal.getcontext)
+        packed.append(("decimal", "", pickle.dumps(decimals, protocol=5)))
+    wanted = {
+        id(variable)
+        for variable, value in context.items()
+        if value is not decimals or variable.name != "decimal_context"
+    }
     if not wanted:
         return packed
     for name, module in list(sys.modules.items()):
+        if not wanted:
+            break
         for attribute, value in list(getattr(module, "__dict__", {}).items()):
             if type(value) is ContextVar and id(value) in wanted:
                 wanted.discard(id(value))
