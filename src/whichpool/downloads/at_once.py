@@ -71,6 +71,7 @@ def fetch_at_once(context: Context, job: Job, place: Place) -> Receipt | Answer 
     data = wire.take(size)
     taken.done(True)
     context.check()
+    context.settle()
     shown = without_credentials(job.url)
     context.tell("begin", url=shown, name=job.name, total=size, done=0)
     context.space.reserve(size, place.path).drop()
@@ -80,6 +81,7 @@ def fetch_at_once(context: Context, job: Job, place: Place) -> Receipt | Answer 
     etag, modified = told.get("etag") or None, told.get("last-modified") or None
     mtime_s = time_of(modified)
     if not (place.nameless and put(place, data, mtime_s)):
+        context.roam()
         held = Held(place, context.later)
         try:
             held.begin(None, size)

@@ -103,6 +103,7 @@ class Fetcher:
             answer = fetch_at_once(self._context, job, place) if fresh else None
             if isinstance(answer, Receipt):
                 return answer
+            self._context.roam()
             file = _File(self._context, job, place, there, fresh)
             try:
                 return file.fetch(answer)

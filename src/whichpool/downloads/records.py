@@ -10,7 +10,7 @@ __all__ = ["FIRST_PER_HOST", "Receipt", "Request", "Settings"]
 
 MB = 1_000_000
 
-FIRST_PER_HOST = 8
+FIRST_PER_HOST = 16
 """Connections to a host that is not known yet: what browsers open (six), and a few more. A guess."""
 
 
@@ -41,9 +41,9 @@ class Request:
 class Settings:
     """How things are fetched; the same for all of one call."""
 
-    most: int = 64
+    most: int = 100
     """Files in progress at once."""
-    per_host: int = 64
+    per_host: int = 100
     """Connections to one host at the most; how many of them are used is found by trying, from `FIRST_PER_HOST` on."""
     rate: float | None = None
     """Bytes a second for all together; ``None``: no limit."""
