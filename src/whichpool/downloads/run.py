@@ -72,7 +72,7 @@ def download(
             quick; what it raises ends the call.
         board: Where progress in bytes is noted, to be looked at from another thread.
         settings: How; what is given by name as well goes before it.
-        **changes: The fields of `Settings`: ``most=64``, ``rate=5e6``, ``overwrite=True``, ...
+        **changes: The fields of `Settings`: ``most=32``, ``rate=5e6``, ``overwrite=True``, ...
 
     Returns:
         A `Receipt` for each, in the order of the input. Failures are receipts too: ``receipt.ok`` tells.
