@@ -139,7 +139,7 @@ class Context:
             self._unranged.add(host)
 
     def settle(self) -> None:
-        """The calling thread has just fetched a small file: see `Home`."""
+        """The calling thread fetches a small file, as far as is known: see `Home`."""
         if self.home is not None and threading.get_ident() != self.caller:
             self.home.settle()
 
@@ -152,6 +152,7 @@ class Context:
 
     def later(self, chore: Callable[[], None]) -> None:
         """Have it done soon, on another thread; here and now if there are none any more."""
+        self.roam()  # a thread that is started now begins where this one may run
         try:
             self._pool("chores", CHORES).submit(chore)
         except RuntimeError:
@@ -163,6 +164,7 @@ class Context:
         Raises:
             RuntimeError: The call is being ended.
         """
+        self.roam()
         self._pool("segments", self.settings.most).submit(fetch, *args)
 
     def _pool(self, name: str, threads: int) -> whichpool.Pool:

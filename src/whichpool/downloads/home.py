@@ -5,7 +5,7 @@ it, and whoever let go finds it taken two microseconds later, and waits in turn:
 same core the other one does not run before this one has its GIL back. Threads that have one GIL between them have no
 more than one core's worth of Python to do anyway.
 
-    settle()  after a small file has come: on the home core from now on
+    settle()  before a file that may be small, and when one has come: on the home core from now on
     roam()    before anything larger, which does its work (hashing, TLS) without the GIL: wherever there is room
 
 Only threads of the pool are bound, which end with the run: never the caller's. 2,000 files of 20 KB with 20 ms of
