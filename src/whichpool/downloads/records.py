@@ -11,8 +11,8 @@ __all__ = ["FIRST_PER_HOST", "Receipt", "Request", "Settings"]
 MB = 1_000_000
 
 FIRST_PER_HOST = 16
-"""Connections to a host that is not known yet: from there they double. With a round trip of 20 ms, many came 70 ms later
-from 8 on, of the second that 2,000 small files take."""
+"""Connections to a host that is not known yet: from there they double. With a round trip of 20 ms, many come 70 ms
+later from 8 on, of the second that 2,000 small files take."""
 
 
 @dataclass(frozen=True, slots=True)
