@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import heappop, heappush
+
 import pytest
 from virtual_server import server
 
@@ -192,6 +194,22 @@ def test_where_the_calls_wait_the_level_doubles_each_round_trip():
     one = Busy(cpu_s=0.000_2, wait_s=0.020)
     assert one.run(2 * (8 + 16 + 32 + 64)) < 0.25
     assert one.allowance.level == 64
+
+
+def test_calls_that_make_connections_do_not_keep_it_low():
+    """The first call on each connection is three times as long; there are as many as the first level needs."""
+    one = Allowance(8, 64)
+    waiting, idle, now = [], 8, 0.0
+    while now < 1.0:
+        while one.room(now) > 0:
+            one.begin()
+            heappush(waiting, (now + (0.020 if idle > 0 else 0.060), len(waiting), now))
+            idle = max(idle - 1, 0)
+        now, _, began = heappop(waiting)
+        idle += 1
+        one.did(now, began)
+        one.leave()
+    assert one.settled == 64
 
 
 def test_a_start_that_takes_cpu_does_not_keep_it_low():

@@ -6,6 +6,7 @@ import pytest
 
 import whichpool
 from whichpool.downloads import fetch
+from whichpool.downloads.patience import Patience
 from whichpool.downloads.records import Receipt
 
 BODY = bytes(range(256)) * 40
@@ -133,6 +134,44 @@ def test_the_usual_file_takes_the_short_way(serve, tmp_path, ways):
     assert [isinstance(one, Receipt) for one in ways] == [False, True, True, True, True]
     assert server.connections == 1
     assert all((tmp_path / f"{number}.bin").read_bytes() == BODY for number in range(5))
+
+
+@pytest.mark.parametrize("end", ["reset", "close", "stall"])
+def test_a_body_that_does_not_come_whole_is_the_same_on_both_ways(serve, tmp_path, monkeypatch, end):
+    def usual_then_half(visit):
+        if visit.request.path == "/usual":
+            usual(visit)
+            return
+        visit.answer("200 OK", b"", content_length=str(len(BODY)), etag='"v1"', last_modified=OLD)
+        visit.raw(BODY[:100])
+        visit.pause(0.02)
+        getattr(visit, end)()
+
+    server = serve(usual_then_half)
+    short = run(server, tmp_path / "short", "half")
+    assert [one["failure"] for one in short[0]] == [None, "timedout" if end == "stall" else "broken"]
+    assert short[0][1]["fetched_bytes"] == 100
+    assert short[2] == ["half.part", "half.part.journal"]
+    monkeypatch.setattr(fetch, "fetch_at_once", lambda context, job, place: None)
+    assert run(server, tmp_path / "long", "half") == short
+
+
+def in_pieces(visit):
+    """A head, and the body in two pieces that come in reads of their own."""
+    visit.answer("200 OK", b"", content_length=str(len(BODY)), etag='"v1"', last_modified=OLD)
+    visit.raw(BODY[:100])
+    visit.pause(0.02)
+    visit.raw(BODY[100:])
+
+
+@pytest.mark.skipif(not Patience.can(), reason="Linux's kernel is told how long to wait")
+def test_a_body_that_comes_in_pieces_takes_the_short_way(serve, tmp_path, ways):
+    server = serve(in_pieces)
+    urls = [server.url(f"/{number}.bin") for number in range(3)]
+    receipts = whichpool.download(urls, tmp_path, most=1, per_host=1)
+    assert [isinstance(one, Receipt) for one in ways] == [False, True, True]
+    assert [one.checked for one in receipts] == [("length",)] * 3
+    assert all((tmp_path / f"{number}.bin").read_bytes() == BODY for number in range(3))
 
 
 @pytest.mark.parametrize("more", [{"rate": 10e6}, {"proxy": "http://127.0.0.1:1"}])

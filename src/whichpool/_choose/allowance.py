@@ -105,6 +105,7 @@ class Allowance:
     """
 
     __slots__ = (
+        "_anew",
         "_base",
         "_ceiling",
         "_doubling",
@@ -135,6 +136,7 @@ class Allowance:
         self._base: _Round | None = None  # the level that is known to be good
         self._ceiling: int | None = None  # levels beyond this were too much
         self._doubling = True
+        self._anew = False  # the round at this level is the second
         self._hold = HOLD_ROUNDS
         self._left = 1  # rounds that it holds still; at first, that are made again
         self._halved_at = self._since = -inf
@@ -203,7 +205,7 @@ class Allowance:
         return True
 
     def _enter(self, level: int, phase: Literal["measure", "up", "down", "hold"], now: float) -> None:
-        self.level, self._phase, self._since = level, phase, now
+        self.level, self._phase, self._since, self._anew = level, phase, now, False
         self._round = _Round(level)
 
     def _judge(self, now: float, busy: bool) -> None:
@@ -249,6 +251,10 @@ class Allowance:
                 if self._ceiling is not None and made.level > self._ceiling:
                     self._ceiling = None
                 self._try_more(now)
+                return
+            if self._doubling and not self._anew and not busy:
+                # The first calls at a level may be longer than all that follow: each makes a connection. Once more.
+                self._anew, self._since, self._round = True, now, _Round(self.level)
                 return
             self._doubling = False
             self._try_less(now, busy)

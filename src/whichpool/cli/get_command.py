@@ -76,12 +76,14 @@ _what = with_options(
     ),
 )
 _how = with_options(
-    click.option("-j", "--jobs", type=click.IntRange(1), metavar="N", help="Files in progress at once. [64]"),
+    click.option(
+        "-j", "--jobs", type=click.IntRange(1), metavar="N", help="Files in progress at once. [100]"
+    ),
     click.option(
         "--max-per-host",
         type=click.IntRange(1),
         metavar="N",
-        help="Most connections to one host; how many of them are used is found by trying. [64]",
+        help="Most connections to one host; how many of them are used is found by trying. [100]",
     ),
     click.option(
         "--segments",

@@ -1,8 +1,8 @@
-"""The usual small file, and nothing else: its answer comes with one read, all of it, and nothing about it is special.
+"""The usual small file, and nothing else: its answer comes with one read or two, and nothing about it is special.
 
-    what every request to the host has, on a connection that waits ─> head and body in one read ─> digest ─> its name
-                                                                      │
-                                                                      └ anything else: `fetch` goes on with the answer
+    what every request to the host has, on a connection that waits ─> head ─> all of its body ─> digest ─> its name
+                                                                       │
+                                                                       └ anything else: `fetch` goes on with the answer
 
 Thousands of small files cost what Python does for each. All rules are those of the longer way, and its functions are
 called here; what would need more of them than one look at the headers goes the longer way.
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from whichpool.downloads.answer import http_date
 from whichpool.downloads.digests import Hasher
-from whichpool.downloads.held import Held, put
+from whichpool.downloads.held import HELD_BYTES, Held, put
+from whichpool.downloads.part import GROUP_S
 from whichpool.downloads.secrets import without_credentials
 
 if TYPE_CHECKING:
@@ -61,14 +62,16 @@ def fetch_at_once(context: Context, job: Job, place: Place) -> Receipt | Answer 
         reply.status != 200
         or reply.chunked
         or size is None
-        or wire.held() != size
-        or wire.excess(size)
+        or size > HELD_BYTES
         or not _SPECIAL.isdisjoint(told)
+        or not wire.gather(size, GROUP_S)
+        or wire.excess(size)
     ):
         return transport.answer(job.url, taken)
     data = wire.take(size)
     taken.done(True)
     context.check()
+    context.settle()
     shown = without_credentials(job.url)
     context.tell("begin", url=shown, name=job.name, total=size, done=0)
     context.space.reserve(size, place.path).drop()
@@ -78,6 +81,7 @@ def fetch_at_once(context: Context, job: Job, place: Place) -> Receipt | Answer 
     etag, modified = told.get("etag") or None, told.get("last-modified") or None
     mtime_s = time_of(modified)
     if not (place.nameless and put(place, data, mtime_s)):
+        context.roam()
         held = Held(place, context.later)
         try:
             held.begin(None, size)

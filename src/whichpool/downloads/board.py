@@ -172,6 +172,11 @@ class Board:
         self._sized = 0  # files that have ended and whose size is known
         self._outcomes: Counter[str] = Counter()
 
+    @property
+    def tells(self) -> bool:
+        """Whether somebody is called when a file begins."""
+        return self._started is not None
+
     def begin(self, name: str, total: int | None = None, done: int = 0, *, url: str = "") -> Entry:
         """A file is in progress from now on.
 

@@ -33,9 +33,11 @@ from whichpool.downloads.failures import (
     Unsafe,
 )
 from whichpool.downloads.idle import Idle
+from whichpool.downloads.patience import Patience
 from whichpool.downloads.records import Settings
+from whichpool.downloads.reply import Reply
 from whichpool.downloads.resolve import Resolver, is_public
-from whichpool.downloads.wire import Reply, Wire
+from whichpool.downloads.wire import Wire
 
 __all__ = ["Stale", "Taken", "Ways", "manager"]
 
@@ -100,6 +102,7 @@ class _Ours(_Base):
     used = False
     """Whether an answer came on it."""
     connecting = False
+    _patience: Patience | None = None
     _poll: Any = None
     """Looks at the socket without waiting; made once for each."""
 
@@ -114,7 +117,7 @@ class _Ours(_Base):
         return not self._poll.poll(0)
 
     def connect(self) -> None:
-        self._poll = None
+        self._poll = self._patience = None
         self.used = False
         self.connecting = True
         self.until = time.monotonic() + self.ways.settings.connect_s
@@ -132,6 +135,8 @@ class _Ours(_Base):
         if isinstance(self.sock, ssl.SSLSocket):
             # A body that ends with the connection is whole only if the end was announced, not if someone cut the line.
             self.sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]  # typeshed has it as an argument only
+        elif type(self.sock) is socket.socket and Patience.can():
+            self._patience = Patience(self.sock, self.ways.settings.first_byte_s)
 
     def _peer(self) -> str:
         where = f"{self.host}:{self.port}"
@@ -178,7 +183,7 @@ class _Ours(_Base):
         """What `http.client` makes of the socket when an answer is due; also for a proxy's answer to CONNECT."""
         settings = self.ways.settings
         until = self.until if self.connecting else time.monotonic() + settings.first_byte_s
-        wire = Wire(sock, until, settings.stall_s, settings.stall_bytes, self.ways.is_cut)
+        wire = Wire(sock, until, settings.stall_s, settings.stall_bytes, self.ways.is_cut, self._patience)
         return Reply(wire, method)
 
     def ask(self, head: bytes, method: str) -> Reply:
@@ -191,7 +196,7 @@ class _Ours(_Base):
         sys.audit("http.client.send", self, head)
         try:
             self.sock.sendall(head)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise TimedOut("the request could not be sent in time") from None
         except BrokenPipeError:
             pass  # the server may have answered before it closed

@@ -13,6 +13,7 @@ from whichpool.downloads.board import Board
 from whichpool.downloads.disk import Space
 from whichpool.downloads.failures import DownloadFailed
 from whichpool.downloads.folder import Folder
+from whichpool.downloads.home import Home
 from whichpool.downloads.names import Names
 from whichpool.downloads.rate import Rate
 from whichpool.downloads.records import Receipt, Settings
@@ -36,6 +37,7 @@ class Context:
     Attributes:
         stop: Set when the call is being ended: what is in progress puts down what it has.
         full: The failure that showed that nothing more fits; nothing new is begun then.
+        caller: The thread that takes the results, and fetches files as well.
     """
 
     def __init__(
@@ -55,6 +57,9 @@ class Context:
         self.space = Space(folder.fd, folder.path)
         self.rate = Rate(settings.rate, self.stop.wait) if settings.rate is not None else None
         self.full: DownloadFailed | None = None
+        # Code of the caller's that runs on these threads may start others, which would be bound, too.
+        self.home = None if on_event is not None or board.tells else Home()
+        self.caller = 0
         self._lock = threading.Lock()
         self._in_use: Counter[str] = Counter()  # connections, by host
         self._unranged: set[str] = set()  # hosts that do not send ranges
@@ -133,10 +138,21 @@ class Context:
         with self._lock:
             self._unranged.add(host)
 
+    def settle(self) -> None:
+        """The calling thread fetches a small file, as far as is known: see `Home`."""
+        if self.home is not None and threading.get_ident() != self.caller:
+            self.home.settle()
+
+    def roam(self) -> None:
+        """It fetches what may be larger."""
+        if self.home is not None:
+            self.home.roam()
+
     # -- other threads ---------------------------------------------------------------------------------------------
 
     def later(self, chore: Callable[[], None]) -> None:
         """Have it done soon, on another thread; here and now if there are none any more."""
+        self.roam()  # a thread that is started now begins where this one may run
         try:
             self._pool("chores", CHORES).submit(chore)
         except RuntimeError:
@@ -148,6 +164,7 @@ class Context:
         Raises:
             RuntimeError: The call is being ended.
         """
+        self.roam()
         self._pool("segments", self.settings.most).submit(fetch, *args)
 
     def _pool(self, name: str, threads: int) -> whichpool.Pool:

@@ -112,9 +112,13 @@ class Fetcher:
                 if kept is not None:
                     return kept
             fresh = there is None and job.attempts == 1 and nothing_of(place)
+            if fresh and job.url.startswith("http://"):
+                self._context.settle()  # it may be small
             answer = fetch_at_once(self._context, job, place) if fresh else None
             if isinstance(answer, Receipt):
                 return answer
+            if not fresh:
+                self._context.roam()
             file = _File(self._context, job, place, there, fresh)
             try:
                 return file.fetch(answer)
@@ -134,6 +138,7 @@ class Fetcher:
         Part(place).sweep()
         settings, expected = self._context.settings, job.request.digests
         if expected:
+            self._context.roam()
             got = file_digests(place, (*expected, *([settings.digest] if settings.digest else [])))
             if differing(expected, got):
                 return None
@@ -348,6 +353,8 @@ class _File:
         if answer is not None and (identity is None or answer.status != 200):
             told = {**told, **_promised(answer)}
         names = dict.fromkeys((*filter(None, [context.settings.digest]), *given, *told))
+        if total is None or total > CHUNK_BYTES:
+            context.roam()
         apart = done > 0 or (total is not None and total >= APART_BYTES)
         hashing = Hashing(part, names, context.later if apart else None)
         shown = without_credentials(job.url)

@@ -23,7 +23,10 @@ from whichpool.downloads.journal import Identity
 from whichpool.downloads.part import GROUP_S, NO_LINKS, SUFFIX, Part
 from whichpool.downloads.ranges import Ranges
 
-__all__ = ["Held", "nothing_of", "put"]
+__all__ = ["HELD_BYTES", "Held", "nothing_of", "put"]
+
+HELD_BYTES = 262_144
+"""A file up to this is held. With 64 at once 16 MB, at the most."""
 
 _NAMELESS = getattr(os, "O_TMPFILE", 0) | os.O_RDWR | os.O_CLOEXEC
 # What file systems say that have no files without a name, or that none can be given one. ENOENT: there is no /proc.

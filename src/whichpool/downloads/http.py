@@ -24,10 +24,11 @@ from whichpool.downloads.failures import (
 )
 from whichpool.downloads.proxies import Proxies, proxy_parts
 from whichpool.downloads.records import Settings
+from whichpool.downloads.reply import Reply
 from whichpool.downloads.request import Target, first_line, header_lines, plain_target, target_of
 from whichpool.downloads.resolve import Resolver
 from whichpool.downloads.secrets import Cookies, Secrets, basic, checked_headers, harmless, split_credentials
-from whichpool.downloads.wire import Chunked, Counted, Empty, Reply, UntilClosed
+from whichpool.downloads.wire import Chunked, Counted, Empty, UntilClosed
 
 __all__ = ["Http"]
 

@@ -152,7 +152,7 @@ def _status(status: int | None) -> int | None:
     return status
 
 
-_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9])(?:/|$)")
+_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9](?::(?!(?:80|443)(?:[/?#]|$))[1-9][0-9]*)?)(?:/|$)")
 _USUAL = {"http": ":80", "https": ":443", "ftp": ":21"}
 
 

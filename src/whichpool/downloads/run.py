@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import fields, replace
+from threading import get_ident
 from time import perf_counter, sleep
 from typing import Any
 
@@ -75,7 +76,7 @@ def download(
             quick; what it raises ends the call.
         board: Where progress in bytes is noted, to be looked at from another thread.
         settings: How; what is given by name as well goes before it.
-        **changes: The fields of `Settings`: ``most=64``, ``rate=5e6``, ``overwrite=True``, ...
+        **changes: The fields of `Settings`: ``most=32``, ``rate=5e6``, ``overwrite=True``, ...
 
     Returns:
         A `Receipt` for each, in the order of the input. Failures are receipts too: ``receipt.ok`` tells.
@@ -165,7 +166,7 @@ def _run(
             ),
             progress=(lambda done, _: progress(done, count)) if callable(progress) else progress,
         )
-        for result in _unhurried(results) if settings.most >= MANY else results:
+        for result in _unhurried(_noted(results, context), settings.most):
             if isinstance(result, whichpool.Failure):
                 number, error = result.index, result.error
                 if not isinstance(error, DownloadFailed):
@@ -184,12 +185,23 @@ def _run(
         learned.store(known, remembered)
 
 
-def _unhurried(results: Iterator[Any]) -> Iterator[Any]:
+def _noted(results: Iterator[Any], context: Context) -> Iterator[Any]:
+    """The results; who asks for them is noted, for that thread fetches as well."""
+    while True:
+        context.caller = get_ident()
+        try:
+            result = next(results)
+        except StopIteration:
+            return
+        yield result
+
+
+def _unhurried(results: Iterator[Any], most: int) -> Iterator[Any]:
     """The results, where they come in quick succession some at a time: whoever waits for each of thousands a second is
     woken for each, and takes the GIL from those who fetch."""
     asked = perf_counter()
     for result in results:
-        if QUICK_S[0] < perf_counter() - asked < QUICK_S[1]:
+        if QUICK_S[0] < perf_counter() - asked < QUICK_S[1] and most >= MANY:
             sleep(NAP_S)
         yield result
         asked = perf_counter()

@@ -14,10 +14,10 @@ import ssl
 import time
 from collections.abc import Callable
 
-from whichpool.downloads.answer import content_length
 from whichpool.downloads.failures import Broken, TimedOut
+from whichpool.downloads.patience import Patience
 
-__all__ = ["Chunked", "Counted", "Empty", "Reply", "UntilClosed", "Wire"]
+__all__ = ["MOST_HEADERS", "Chunked", "Counted", "Empty", "UntilClosed", "Wire"]
 
 MOST_HEAD_BYTES = 256 * 1024
 """Of one answer's head. nginx sends 32 kB at the most by default, curl takes 300 kB; the limits of `http.client` (100
@@ -26,18 +26,11 @@ headers of 64 kB) would be 6.5 MB for each connection."""
 MOST_HEADERS = 200
 """Headers in one head; a guess with room: answers with fifty are rare."""
 
-MOST_INTERIM = 20
-"""Answers of status 1xx before the one that counts; a guess: there are one or two. Without a limit a server could send
-them for as long as a head may take."""
-
 MOST_CHUNK_LINE = 4096
 """Bytes of a line that begins a chunk, extensions included. They are ignored, and nobody sends long ones."""
 
 SLACK_S = 0.01
 """Seconds by which a head's time may be missed, for a timeout that is nearly right need not be set: a system call."""
-
-MOST_KNOWN, LONGEST_KNOWN = 1_000, 120
-"""Lines of heads, and characters of one, kept with what they say: a host's are mostly the same. 300 kB; guesses."""
 
 HEAD_BYTES = 64 * 1024
 """Asked of the socket for a head: with it comes what is small as a whole."""
@@ -48,9 +41,7 @@ RECV_BYTES = 256 * 1024
 TLS_RECORD = 16 * 1024
 """`SSLSocket.recv` gives one record at the most, whatever it is asked for."""
 
-BLANK = " \t"
 _END = re.compile(rb"\r?\n\r?\n")
-_STATUS = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (.*))?", re.DOTALL)
 
 
 class Wire:
@@ -63,8 +54,10 @@ class Wire:
         stall_s: float,
         stall_bytes: int,
         is_cut: Callable[[], bool] = bool,
+        patience: Patience | None = None,
     ) -> None:
         self._sock = sock
+        self._patience = patience  # of a socket that blocks; None: it has a timeout
         self._is_cut = is_cut  # whether it is us who have ended the connection
         self._until = until
         self._stall_s = stall_s
@@ -114,19 +107,27 @@ class Wire:
         try:
             if left_s <= 0:
                 raise TimeoutError
-            has_s = self._sock.gettimeout()
+            patience = self._patience
+            has_s = self._sock.gettimeout() if patience is None else patience.seconds
             if has_s is None or abs(has_s - left_s) > SLACK_S:
-                self._sock.settimeout(left_s)
-                has_s = left_s
-            self._timeout_s = has_s
+                self._wait_for(left_s)
+            else:
+                self._timeout_s = has_s
             data = self._sock.recv(HEAD_BYTES)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             what = "the answer's head did not end" if self.any else "the answer did not begin"
             raise TimedOut(f"{what} in time") from None
         self.any = self.any or bool(data)
         if not data:
             self._check()
         return self._keep(data)
+
+    def _wait_for(self, seconds: float) -> None:
+        if self._patience is None:
+            self._sock.settimeout(seconds)
+        else:
+            self._patience.set(seconds)
+        self._timeout_s = seconds
 
     def _check(self) -> None:
         # The end of a connection can be the end of a body. This one is not.
@@ -181,13 +182,14 @@ class Wire:
 
     def _receive(self, most: int) -> bytes:
         left_s = self._stall_s - self._waited_s
+        if left_s <= 0:
+            raise self._stalled()
         if left_s != self._timeout_s:
-            self._sock.settimeout(left_s)
-            self._timeout_s = left_s
+            self._wait_for(left_s)
         began = time.monotonic()
         try:
-            data = self._records(most) if self._tls else self._sock.recv(most)
-        except TimeoutError:
+            data = self._records(most) if self._tls or self._ended else self._sock.recv(most)
+        except (TimeoutError, BlockingIOError):
             raise self._stalled() from None
         except ssl.SSLError as error:
             raise Broken(f"the encrypted connection broke: {error.reason or error.strerror}") from None
@@ -203,6 +205,30 @@ class Wire:
         else:
             self._check()
         return data
+
+    def gather(self, size: int, seconds: float) -> bool:
+        """Wait until so many bytes are held, about so many seconds at the most; whether they are.
+
+        Raises nothing: what is wrong is found by whoever reads on.
+        """
+        left, seconds = size - self.held(), min(seconds, self._stall_s - self._waited_s)
+        if left > 0 and seconds > 0 and self._patience is not None:
+            if seconds != self._timeout_s:
+                self._wait_for(seconds)
+            began = time.monotonic()
+            try:
+                data = self._sock.recv(left, socket.MSG_WAITALL)
+            except BlockingIOError:
+                data = b""
+            except OSError as error:
+                self._ended, data = error, b""
+            self._waited_s += time.monotonic() - began
+            if data:
+                self._keep(data)
+                self._got += len(data)
+                if self._got >= self._stall_bytes:
+                    self._got, self._waited_s = 0, 0.0
+        return self.held() >= size
 
     def _records(self, most: int) -> bytes:
         """One TLS record, and those that have come already: the caller's work for each call is more than a copy."""
@@ -239,101 +265,6 @@ class Wire:
 
     def close(self) -> None:
         """For `http.client`, too: the socket is the connection's."""
-
-
-class Reply(http.client.HTTPResponse):
-    """A head, read and understood. The body is read by one of the classes below."""
-
-    def __init__(self, wire: Wire, method: str | None) -> None:
-        # Not the base's own: that makes a buffered file of the socket.
-        self.wire = wire
-        self.fp = wire  # type: ignore[assignment]
-        self.debuglevel = 0
-        self._method = method
-        self.headers = self.msg = None  # type: ignore[assignment]
-        self.version = self.status = 0
-        self.reason = ""
-        self.chunked = False
-        self.chunk_left = None
-        self.length: int | None = None
-        self.pairs: list[tuple[str, str]] = []
-        """The headers, in their order."""
-        self.told: dict[str, str] = {}
-        """The headers by lower-case name; several of one name joined."""
-        self.will_close = True
-
-    def begin(self) -> None:
-        """Reads the head; interim answers (1xx) are passed over."""
-        for _ in range(MOST_INTERIM + 1):
-            lines = self.wire.head().decode("latin-1").split("\n")
-            status = _STATUS.fullmatch(lines[0].rstrip("\r"))
-            if status is None:
-                raise Broken(f"what came is no HTTP: {lines[0][:60]!r}")
-            self.status = self.code = int(status[2])
-            if self.status >= 200 or self.status == 101:
-                break
-        else:
-            raise Broken(f"more than {MOST_INTERIM} interim answers, and none that counts")
-        self.version = 10 if status[1] == "0" else 11
-        self.reason = (status[3] or "").strip()
-        self.pairs, self.told = _headers(lines)
-        told = self.told
-        coding = told.get("transfer-encoding", "").lower()
-        if coding not in ("", "chunked", "identity"):
-            raise Broken(f"a Transfer-Encoding that nobody asked for: {coding[:60]!r}", again=False)
-        self.chunked = coding == "chunked"
-        connection = told.get("connection", "").lower()
-        self.will_close = "close" in connection or (self.version == 10 and "keep-alive" not in connection)
-        if self.chunked and told.pop("content-length", None) is not None:
-            # Told twice: chunks are what counts, and what comes after them is not trusted.
-            self.will_close = True
-        self.length = content_length(told)
-        if self.length is None and not self.chunked and not self.empty:
-            self.will_close = True
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is no body whatever the headers say (RFC 9112, 6.3)."""
-        return self._method == "HEAD" or self.status in (204, 304) or self.status < 200
-
-
-_known: dict[str, tuple[tuple[str, str], str]] = {}
-"""Lines of heads: the header that each is, and its name in lower case."""
-
-
-def _headers(lines: list[str]) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """The headers of a head in their order, and by lower-case name, several of one name joined."""
-    if len(lines) > MOST_HEADERS + 1:
-        raise Broken(f"the answer has more than {MOST_HEADERS} headers")
-    pairs: list[tuple[str, str]] = []
-    lowers: list[str] = []
-    for line in lines[1:]:
-        known = _known.get(line)
-        if known is not None:
-            pairs.append(known[0])
-            lowers.append(known[1])
-            continue
-        raw, line = line, line.rstrip("\r")
-        blank = line[:1] in (" ", "\t")
-        if blank and pairs:
-            name, value = pairs[-1]
-            pairs[-1] = (name, f"{value} {line.strip(BLANK)}")  # folded: obsolete, and still sent
-            continue
-        name, colon, value = line.partition(":")
-        name = name.strip(BLANK)
-        if not colon or not name:
-            raise Broken(f"a line in the answer's head is no header: {line[:60]!r}")
-        pair, lower = (name, value.strip(BLANK)), name.lower()
-        pairs.append(pair)
-        lowers.append(lower)
-        if len(raw) <= LONGEST_KNOWN and not blank:
-            if len(_known) >= MOST_KNOWN:
-                _known.clear()
-            _known[raw] = pair, lower
-    told: dict[str, str] = {}
-    for lower, (_, value) in zip(lowers, pairs, strict=True):
-        told[lower] = f"{told[lower]}, {value}" if lower in told else value
-    return pairs, told
 
 
 class Empty:
