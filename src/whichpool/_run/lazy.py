@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from _collections_abc import Iterator  # what `collections.abc` is made of, without `collections`
+from time import perf_counter
 
+from whichpool._run.inline import thread_time
 from whichpool._worker.calls import NOTHING
 
 TYPE_CHECKING = False
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from whichpool._run.sinks import StreamSink
 
     R = TypeVar("R")
+
+# Who has waited elsewhere for more than this share of the time is not counted on to run items beside worker processes:
+# with one worker half of it would be lost. A consumer that computes takes a core in any case. A guess.
+ABSENT_SHARE = 0.1
 
 
 class Lazy(Iterator["R"]):
@@ -29,6 +35,9 @@ class Lazy(Iterator["R"]):
         self._ready = sink.ready
         self._begun = False
         self._streak: Iterator[Any] | None = None
+        self._gone: tuple[float, float] | None = None  # since when it is elsewhere, with its CPU clock then
+        self._waited_s = 0.0  # elsewhere
+        run.absent = self._is_absent
 
     def __iter__(self) -> Self:
         return self
@@ -61,6 +70,9 @@ class Lazy(Iterator["R"]):
             StopIteration: There are no more.
         """
         run = self._run
+        if self._gone is not None:
+            (since, cpu), self._gone = self._gone, None
+            self._waited_s += max(perf_counter() - since - (thread_time() - cpu), 0.0)
         try:
             run.keys.listen()
             there_is_one = self._wait()
@@ -70,6 +82,15 @@ class Lazy(Iterator["R"]):
             raise
         if not there_is_one:
             raise StopIteration
+        self._gone = perf_counter(), thread_time()
+
+    def _is_absent(self) -> bool:
+        """Whether the consumer waits elsewhere too much of the time to run items beside worker processes."""
+        gone, now, cpu = self._gone, perf_counter(), self._run.caller_cpu
+        waited_s = self._waited_s
+        if gone is not None:
+            waited_s += max(now - gone[0] - (cpu() - gone[1] if cpu is not None else 0.0), 0.0)
+        return waited_s > ABSENT_SHARE * (now - self._run.began)
 
     def _wait(self) -> bool:
         """Run items, or wait while others do, until a result is there; False: there are no more."""

@@ -106,7 +106,8 @@ class Run:
         # Under "auto" the caller's process is one of a plan's processes (`plans.hired`), unless workers are to be
         # replaced as they grow or age: it cannot be.
         renewed = bool(options.max_worker_bytes or options.max_items_per_worker or options.memory)
-        self.joins = self.caller_helps and not renewed
+        self.may_join = not renewed and not options.by_the_clock
+        self.absent: Callable[[], bool] | None = None  # of `imap`: its consumer is elsewhere, and waits there
         self.open_ended = False  # items arrive while it runs
         self.apart = options.by_the_clock  # threads of a pool run even the loop
         self.chore: Callable[[], object] | None = (
@@ -345,6 +346,11 @@ class Run:
         """Short calls in the loop, each result at once; for the consumer of `imap`."""
         assert self.runner is not None
         return self.work.streak(STREAK, self.runner.call, self.runner.timed)
+
+    @property
+    def joins(self) -> bool:
+        """Whether the caller's process may be one of the plan's processes."""
+        return self.may_join and (self.caller_helps or (self.absent is not None and not self.absent()))
 
     def is_loop(self) -> bool:
         """Whether the plan in force runs one item after the other, in this process."""
