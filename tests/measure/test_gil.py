@@ -83,6 +83,22 @@ def test_of_threads_side_by_side_one_at_most_holds_it():
     assert heart([(LATE, 2 * LATE)] * 30).share == pytest.approx(0.5 / ALL_LATE)
 
 
+def test_a_busy_machine_does_not_hide_that_it_is_held():
+    """The beat had no core for most of the time, in which what is watched went on."""
+    made = Heart()
+    for _ in range(30):
+        made.note(BEAT_S, LATE + 0.020, LATE + 0.020, without_core_s=0.020)
+    assert made.share == 1.0
+    assert made.idle_share((0.0, 0.0), 1.0, 0.0) == 0.0
+
+
+def test_a_beat_that_had_no_core_is_not_late_for_that():
+    made = Heart()
+    for _ in range(30):
+        made.note(BEAT_S, ON_TIME + 0.020, ON_TIME + 0.020, without_core_s=0.020)
+    assert made.share == 0.0
+
+
 def test_it_forgets():
     made = heart([(LATE, 0.005)] * 100)
     for _ in range(int(6 * HALF_LIFE_S / ON_TIME)):

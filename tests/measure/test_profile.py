@@ -160,6 +160,15 @@ def test_waiting_that_was_seen_in_the_first_call_counts_until_some_can_be_believ
     assert profile.demand().wait_s == pytest.approx(0.016)
 
 
+def test_the_first_calls_whole_waiting_counts_until_some_can_be_believed():
+    """Not only what had been seen of it half way."""
+    profile = Profile()
+    assert profile.demand(0.005, 0.0).wait_s == pytest.approx(0.005)
+    profile.add_local(1, 0.010, 0.0, None)  # the first: it may have been slow for once
+    profile.add_local(1, 0.012, 0.001, 0.012)  # the next ones ran beside others
+    assert profile.demand().wait_s == pytest.approx(0.010)
+
+
 def test_no_more_waiting_than_calls_that_ended_had_time_for():
     profile = Profile()
     profile.demand(0.006, 0.0)

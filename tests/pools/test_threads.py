@@ -186,6 +186,7 @@ def test_threads_see_the_callers_context(made):
 @pytest.mark.parametrize("wait", [False, True])
 def test_a_start_that_was_interrupted_is_no_thread_to_wait_for(monkeypatch, wait):
     """Ctrl-C in the midst of `Thread.start`."""
+    monkeypatch.setattr("whichpool._pools.threads.COME_UP_S", 0.010)
     gate = Gate()
     work = Work(Job(gate), iter(range(9)), 9, ListSink([]))
     threads = Threads(work, lambda: PlainRunner(work, []), contextvars.copy_context())
@@ -208,6 +209,50 @@ def test_a_start_that_was_interrupted_is_no_thread_to_wait_for(monkeypatch, wait
     for thread in started:
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
+
+
+def test_starting_them_does_not_wait_until_they_are_up(monkeypatch):
+    """Two handovers of the GIL for each: on a busy machine a tenth of a second for 63."""
+    held = threading.Lock()
+    boot = threading.Thread._bootstrap
+
+    def slow(thread):
+        with held:
+            pass
+        boot(thread)
+
+    gate = Gate()
+    work = Work(Job(gate), iter(range(9)), 9, ListSink([]))
+    threads = Threads(work, lambda: PlainRunner(work, []), contextvars.copy_context())
+    monkeypatch.setattr(threading.Thread, "_bootstrap", slow)
+    with held:
+        threads.resize(3)
+        assert threads.count == 3
+    gate.wait_for(3)
+    gate.give(9)
+    threads.stop(wait=True)
+
+
+def test_one_that_comes_up_late_is_still_waited_for(monkeypatch):
+    held = threading.Event()
+    boot = threading.Thread._bootstrap
+
+    def slow(thread):
+        held.wait(PATIENCE_S)
+        boot(thread)
+
+    closed = []
+    work = Work(Job(str), iter(range(9)), 9, ListSink([]))
+    threads = Threads(work, lambda: PlainRunner(work, closed), contextvars.copy_context())
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "_bootstrap", slow)
+        threads.resize(2)
+    stopper = threading.Thread(target=threads.stop, args=(True,))
+    stopper.start()
+    held.set()
+    stopper.join(PATIENCE_S)
+    assert len(closed) == 2
+    assert not any(thread.is_alive() for thread in closed)
 
 
 def test_none_begins_before_the_last_of_them_is_started(monkeypatch):

@@ -17,6 +17,7 @@ from whichpool._choose.conductor import Conductor
 from whichpool._choose.records import Switch
 from whichpool._measure import gil
 from whichpool._pools import fleet
+from whichpool._pools.threads import Threads
 from whichpool._run import fixed, listen
 
 
@@ -287,6 +288,23 @@ def test_quick_switching_ends_in_a_child_that_the_function_forks(monkeypatch):
         os.close(writing)
     assert len(seen) == 12
     assert {float(interval) for interval in seen} == {before}
+
+
+def test_the_gil_does_not_change_hands_quickly_while_threads_are_started(monkeypatch):
+    """Those that are up would take it from whoever starts the others."""
+    Script(monkeypatch, (3, (0, 8)))
+    resize, seen = Threads.resize, []
+
+    def watched(threads, wanted):
+        seen.append(sys.getswitchinterval())
+        resize(threads, wanted)
+
+    monkeypatch.setattr(Threads, "resize", watched)
+    usual = sys.getswitchinterval()
+    whichpool.map(nap_5_ms, range(60))
+    assert seen
+    assert all(interval == pytest.approx(usual) for interval in seen), seen
+    assert usual > gil.QUICK_S
 
 
 @pytest.mark.parametrize(

@@ -126,22 +126,34 @@ class Heart:
         beat_s *= 0.75 + self._turn / 2
         before = cpu() if cpu is not None else 0.0
         entered = perf_counter()
-        began = entered - self._delay()
+        without_core = self._delay()
         woken = sleep(beat_s)
-        took = perf_counter() - self._delay() - began
+        took, without_core = perf_counter() - entered, self._delay() - without_core
         if not woken:
-            self.note(beat_s, took, cpu() - before if cpu is not None else None, entered >= self.sums_from)
+            burnt = cpu() - before if cpu is not None else None
+            self.note(beat_s, took, burnt, entered >= self.sums_from, without_core)
         return woken
 
     def rest(self) -> None:
         """Let go of the clock, a descriptor; on the thread that beats. The counts stay."""
         self._beater, self._delay = None, float
 
-    def note(self, beat_s: float, took_s: float, cpu_s: float | None, summed: bool = True) -> None:
-        """Count one beat that was to take ``beat_s`` and took ``took_s``, while ``cpu_s`` were burnt."""
+    def note(
+        self,
+        beat_s: float,
+        took_s: float,
+        cpu_s: float | None,
+        summed: bool = True,
+        without_core_s: float = 0.0,
+    ) -> None:
+        """Count one beat that was to take ``beat_s`` and took ``took_s``, while ``cpu_s`` were burnt.
+
+        It is no later for the time in which it had no core, but what is watched may have burnt CPU in all of it.
+        """
         fade = 0.5 ** (took_s / HALF_LIFE_S)
         side_by_side = cpu_s is not None and cpu_s > SIDE_BY_SIDE * took_s
-        late = took_s - beat_s > (KEPT * sys.getswitchinterval() if side_by_side else LATE_S)
+        late_s = took_s - max(without_core_s, 0.0) - beat_s
+        late = late_s > (KEPT * sys.getswitchinterval() if side_by_side else LATE_S)
         self.beats += 1
         self._all_s = self._all_s * fade + took_s
         self._late_s = self._late_s * fade + (took_s if late else 0.0)

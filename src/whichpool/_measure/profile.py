@@ -38,7 +38,7 @@ class Profile:
         self._cpu_s = 0.0
         self._wait_calls = 0.0
         self._wait_s = 0.0
-        self._running_wait_s = 0.0  # that a call in progress was seen to wait, before any had ended
+        self._first_wait_s = 0.0  # what the first call waited, or was seen to before it ended: it was alone
         self._mean_s = 0.0
         self._spread_weight = 0.0
         self._square_s = 0.0
@@ -84,6 +84,8 @@ class Profile:
             if self._provisional:
                 # The first call of a process may load what the others find loaded: it counts until there are others.
                 self._provisional = False
+                if self._wait_calls:
+                    self._first_wait_s = self._wait_s / self._wait_calls
                 self._calls = self._cpu_s = self._wait_calls = self._wait_s = 0.0
                 self._spread_weight = self._square_s = 0.0
             elif not self.samples:
@@ -134,13 +136,13 @@ class Profile:
                 wait, spread = running_s - cpu, None
                 if waited_s is not None and running_cpu_s is not None:
                     wait = min(wait, waited_s)
-                self._running_wait_s = wait
+                self._first_wait_s = wait
             else:
                 cpu = self._cpu_s / self._calls
                 if self._wait_calls:
                     wait = self._wait_s / self._wait_calls
                 else:  # all that ended did so beside others; the first was seen while it was alone
-                    wait = min(self._running_wait_s, max(self._mean_s - cpu, 0.0))
+                    wait = min(self._first_wait_s, max(self._mean_s - cpu, 0.0))
                 spread = None
                 if self._spread_weight > 1 and self._mean_s > 0:
                     spread = (self._square_s / (self._spread_weight - 1 + 1e-9)) ** 0.5 / self._mean_s

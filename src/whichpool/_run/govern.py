@@ -442,6 +442,7 @@ class Governor(Fixed):
             if here:
                 run.work.caller_signal.set()
         else:
+            self._quick.end()  # else whoever starts the threads has to wait for the GIL at each
             try:
                 threads = run.set_threads(threads)
             except RuntimeError as error:

@@ -28,20 +28,21 @@ COLD_FREE_AHEAD_S = 0.040
 COLD_FREE_S = 0.010
 # Beside so much work, by calls that have ended, loading them is next to nothing: there is no need to listen for longer.
 # Seconds; guesses.
-COLD_SURELY_AHEAD_S = 1.0
+COLD_SURELY_AHEAD_S = 0.4
 COLD_SURELY_S = 0.005
 # While the function waits, loading them costs nobody anything.
 IDLE_S = 0.003
 # Calls that wait for this share of their time need threads, and nothing that processes need.
 ONLY_WAITS = 0.9
-# What a decision may need; and what the start of worker processes does, three quarters of the time.
-DECIDES = (
+# What a decision may need, and the start of worker processes, which is three quarters of the time.
+NEEDED = (
     "whichpool._choose.conductor",
     "whichpool._choose.records",
     "whichpool._measure.hazards",
     "whichpool._run.govern",
+    "whichpool._measure.payload",
+    "whichpool._pools.processes",
 )
-STARTS = ("whichpool._measure.payload", "whichpool._pools.processes")
 # Below this share of the computing the GIL is not held by what runs.
 LEAVES_GIL = 0.5
 # So much computing ahead is worth the start of a bare interpreter on another core. Seconds: a first worker takes a
@@ -142,16 +143,17 @@ def wake(run: Run) -> None:
     """Load what decides, on the caller's thread if that is free to do it soon, else on this one.
 
     Loading a module lets go of the GIL dozens of times; beside a function that computes, each time is a wait. The
-    caller's thread, between two short batches, has nobody to wait for. Beside one that waits, nobody is in the way.
+    caller's thread, between two short batches, has nobody to wait for. Beside calls that wait, or compute without the
+    GIL, nobody is in the way.
     """
-    if "whichpool._run.govern" in sys.modules or run.apart or waits(run):
+    if "whichpool._run.govern" in sys.modules or run.apart or waits(run) or _leaves_the_gil(run):
         return
     done = Signal()
 
     def chore() -> None:
         try:
             _start_early(run)
-            for name in DECIDES if _leaves_the_gil(run) else DECIDES + STARTS:
+            for name in NEEDED:
                 import_module(name)
         finally:
             done.set()

@@ -61,8 +61,9 @@ _IN_LUGGAGE = 1 << 63  # added to where it is in the luggage, not in the shared 
 OUT_OF_BAND_BYTES = 32_768
 # sendmsg takes at most IOV_MAX (1,024 on Linux) vectors.
 MAX_BUFFERS = 1_000
-# One read from the socket takes at most this; large frames are read straight into their own memory instead.
-_CHUNK_BYTES = 262_144
+# One read from the socket takes at most this; large frames are read straight into their own memory instead. Of 131,072
+# and more glibc maps the memory anew for each read: 15.6 us in place of 2.4 (2-core Linux, 2026).
+_CHUNK_BYTES = 65_536
 # Room for one descriptor beside what is read, and how it is taken: not to be inherited by what the worker starts.
 _ONE_FD = getattr(socket, "CMSG_SPACE", lambda _: 0)(4)
 MSG_CMSG_CLOEXEC: int = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
