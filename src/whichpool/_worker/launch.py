@@ -26,11 +26,11 @@ STATUS_WAIT_S = 2.0
 MOST_ENDED = 1_000
 
 
-# What glibc reads when a process begins. Left alone it gives what is freed at the end of its heap back as soon as that is
-# twice the longest block that it has mapped so far, and the next array's pages are cleared by the kernel anew: walks of
-# 2 MB drawn with NumPy took 1.1 to 1.3 s on two workers, and 0.73 s with these; batches of pandas 1.29 and 1.18 s
-# (`benchmarks.dataset`'s jobs, 2-core Linux, glibc 2.36). Bytes: where it ends up by itself with blocks of 32 MB, so that
-# nothing is given back later than it might be in any case. Programs that the function starts do not see them.
+# What glibc reads when a process begins. Left alone it gives what is freed at the end of its heap back as soon as that
+# is twice the longest block that it has mapped so far, and the next array's pages are cleared by the kernel anew: walks
+# of 2 MB drawn with NumPy took 1.1 to 1.3 s on two workers, and 0.73 s with these; batches of pandas 1.29 and 1.18 s
+# (`benchmarks.dataset`'s jobs, 2-core Linux, glibc 2.36). Bytes: where it ends up by itself with blocks of 32 MB, so
+# that nothing is given back later than it might be in any case. Programs that the function starts do not see them.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "67108864"}
 
 

@@ -94,7 +94,7 @@ class _Found:
         self._whole_files = whole_files
         self._named: set[str] = set()
         self._looked_up: set[str] = set()
-        self._real: dict[str, str] = {}  # of each folder, where it is: asked once, since that takes a look at each above it
+        self._real: dict[str, str] = {}  # of each folder, where it is: a look at each one above it
 
     def add(self, one: Any) -> None:
         """What one entry of the input names."""

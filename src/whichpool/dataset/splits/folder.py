@@ -20,8 +20,8 @@ SHARES = 64
 MOST_FILES_COMBINED = 1_024
 SHARES_COMBINED = 32
 # The very first splits have an eighth of the files of others, at least one: until two of them are done little is known
-# of the work, and one core does it all. With three pictures in each, the workers of an earlier run stood idle for 70 ms;
-# with one page each, where others have 333, two calls of 0.1 ms said that there is nothing to gain. A guess.
+# of the work, and one core does it all. With three pictures in each, the workers of an earlier run stood idle for
+# 70 ms; with one page each, where others have 333, two calls of 0.1 ms said that there is nothing to gain. A guess.
 PROBES = 2
 PROBE_SHARE = 8
 
