@@ -107,7 +107,9 @@ class Run:
         # replaced as they grow or age: it cannot be.
         renewed = bool(options.max_worker_bytes or options.max_items_per_worker or options.memory)
         self.may_join = not renewed and not options.by_the_clock
-        self.absent: Callable[[], bool] | None = None  # of `imap`: its consumer is elsewhere, and waits there
+        self.absent: Callable[[float, Any], bool] | None = (
+            None  # of `imap`: its consumer is elsewhere, and waits there
+        )
         self.open_ended = False  # items arrive while it runs
         self.apart = options.by_the_clock  # threads of a pool run even the loop
         self.chore: Callable[[], object] | None = (
@@ -350,7 +352,9 @@ class Run:
     @property
     def joins(self) -> bool:
         """Whether the caller's process may be one of the plan's processes."""
-        return self.may_join and (self.caller_helps or (self.absent is not None and not self.absent()))
+        if not self.may_join or self.caller_helps or self.absent is None:
+            return self.may_join and self.caller_helps
+        return not self.absent(self.began, self.caller_cpu)
 
     def is_loop(self) -> bool:
         """Whether the plan in force runs one item after the other, in this process."""
