@@ -122,8 +122,8 @@ class Sizer:
     def next(self, remaining, workers):
         return ITEMS
 
-    def prefetch(self):
-        return False
+    def prefetch(self, width=1):
+        return 0
 
 
 class Crew:

@@ -75,3 +75,12 @@ def test_what_a_worker_spends_on_the_message_counts():
 def test_a_second_batch_at_hand_for_quick_items_only():
     assert Sizer(profile(call_s=sizing.BATCH_S / 10)).prefetch()
     assert not Sizer(profile(call_s=sizing.BATCH_S)).prefetch()
+
+
+def test_more_at_hand_for_more_threads():
+    """Each of them asks for the next when it is done, and the answer has to wait for the GIL."""
+    sizer = Sizer(profile(call_s=2 * sizing.BATCH_S))
+    assert sizer.prefetch(1) == 0
+    assert sizer.prefetch(4) == 1
+    assert sizer.prefetch(16) == 16 // sizing.AT_HAND
+    assert Sizer(profile(call_s=100 * sizing.BATCH_S)).prefetch(16) == 0

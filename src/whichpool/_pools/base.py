@@ -70,10 +70,10 @@ if TYPE_CHECKING:
             """Whether `take` may ever give something again."""
 
     class Sizer(Protocol):
-        """Says how many items a batch has, and whether a worker should have one at hand."""
+        """Says how many items a batch has, and how many batches a worker of so many threads should have at hand."""
 
         def next(self, remaining: int | None, workers: int) -> int: ...
-        def prefetch(self) -> bool: ...
+        def prefetch(self, width: int = 1) -> int: ...
 
     class Meter(Protocol):
         """Is told what was measured."""

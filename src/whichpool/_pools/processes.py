@@ -201,7 +201,7 @@ class Processes:
     def _give(self) -> None:
         """Hand out batches, to the workers with the fewest first, until all have enough or there are no more."""
         # What waits behind another batch cannot be weighed against what is held when its turn comes.
-        depth = self._width + (1 if self._sizer.prefetch() and self._budget is None else 0)
+        depth = self._width + (self._sizer.prefetch(self._width) if self._budget is None else 0)
         for level in range(depth):
             for member in self._roster:
                 if member.worker.pid is None or len(member.batches) != level or member.suspect:

@@ -7,6 +7,7 @@ from time import perf_counter, process_time, thread_time
 
 from whichpool._host import gil_enabled, look
 from whichpool._pools.base import CannotStart
+from whichpool._run.earlier import remember
 from whichpool._run.fixed import LONGEST_STEP_S, Fixed, shared_write
 from whichpool._run.listen import waits
 from whichpool._worker.calls import short_repr
@@ -175,8 +176,10 @@ class Governor(Fixed):
             self._due = perf_counter() + min(self.conductor.next_step_s(), LONGEST_STEP_S)
 
     def close(self) -> None:
-        """Let go of descriptors; what it knows is still wanted for the report."""
+        """Let go of descriptors; what it knows is still wanted for the report, and by the next run."""
         self._quick.end()
+        if not (self.run.open_ended or self.run.aborted) and self.run.work.error is None:
+            remember(self.run.job.fn, self.run.profile.demand())
         self._delay = None
         self.run.profile.heart.rest()
 
@@ -323,7 +326,11 @@ class Governor(Fixed):
         profile.ship_s, profile.land_s, profile.payload_bytes = cost.ship_s, cost.land_s, cost.payload_bytes
 
     def demand(self) -> Demand | None:
-        """The estimate now."""
+        """The estimate now; in the first moments it is what an earlier run has left."""
+        earlier = self.run.earlier
+        return self._seen() if earlier is None else earlier.complete(self._seen())
+
+    def _seen(self) -> Demand | None:
         now = perf_counter()
         runner = self.run.runner
         began = runner.began if runner is not None else None

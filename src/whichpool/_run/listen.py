@@ -30,6 +30,8 @@ COLD_FREE_S = 0.010
 # Seconds; guesses.
 COLD_SURELY_AHEAD_S = 0.4
 COLD_SURELY_S = 0.005
+# What an earlier run has left has to agree with one beat. Seconds.
+EARLIER_S = 0.001
 # While the function waits, loading them costs nobody anything.
 IDLE_S = 0.003
 # Calls that wait for this share of their time need threads, and nothing that processes need.
@@ -78,6 +80,8 @@ def listen(run: Run) -> bool:
             run.seen_waiting = True
         elif warm:
             needed, ahead_needed = WARM_S, WARM_S
+            if run.earlier is not None:
+                needed = EARLIER_S
         else:
             needed, ahead_needed = COLD_S, COLD_GIL_AHEAD_S
             if _leaves_the_gil(run):
@@ -94,6 +98,8 @@ def _ahead_s(run: Run, passed_s: float) -> float:
     each, remaining = run.profile.call_s, run.work.remaining
     if remaining is None:
         return passed_s
+    if each is None and run.earlier is not None:
+        each = run.earlier.call_s
     # A first call that still runs takes at least as long as it has.
     return (passed_s if each is None else each) * remaining
 

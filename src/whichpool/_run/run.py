@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from _thread import get_ident
 from contextvars import copy_context
+from sys import modules
 from time import perf_counter
 
 from whichpool._measure.profile import Profile
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from whichpool._pools.processes import Processes
     from whichpool._pools.threads import Threads
     from whichpool._records import Hazard, RunReport
+    from whichpool._run.earlier import Earlier
     from whichpool._run.inline import KeptRandom
     from whichpool._run.options import Options, PlanWish
     from whichpool._run.sinks import ListSink, StreamSink, TreeSink
@@ -118,6 +120,7 @@ class Run:
         self.context = copy_context()
         self.seen_waiting = False  # while the first call has not ended: it waits
         self.only_watch = False  # measure and judge, but stay the loop
+        self.earlier: Earlier | None = None  # what the function asked in an earlier run
         self.keys = Keys()
         self.stop_signal = Signal()
         self.hazards: tuple[Hazard, ...] = ()
@@ -166,6 +169,10 @@ class Run:
             if self.options.by_the_clock:
                 began_as += ", which a time limit puts on a thread that can be left alone"
             self._enter(LOOP, began_as)
+            if "whichpool._run.earlier" in modules and not (self.open_ended or self.only_watch):
+                from whichpool._run.earlier import recall
+
+                self.earlier = recall(self.job.fn)
             if self.apart:
                 self.inline_open = False
                 self.set_threads(1)
