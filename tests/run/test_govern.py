@@ -18,7 +18,7 @@ from whichpool._choose.records import Switch
 from whichpool._measure import gil
 from whichpool._pools import fleet
 from whichpool._pools.threads import Threads
-from whichpool._run import fixed, listen
+from whichpool._run import fixed, lazy, listen
 
 
 def spin_ms(ms: float) -> float:
@@ -140,6 +140,52 @@ def test_the_callers_item_that_fails_beside_workers_is_the_earliest(monkeypatch)
     with pytest.raises(ValueError, match=r"\d+") as caught:
         whichpool.map(fn, range(100))
     assert f"item {caught.value.args[0]}" in "".join(caught.value.__notes__)
+
+
+def test_the_consumer_of_imap_is_one_of_the_two(monkeypatch):
+    Script(monkeypatch, (5, (2, 1)))
+    late = [*whichpool.imap(spin_and_say_where, range(60))][30:]
+    assert os.getpid() in late
+    assert len(set(late)) == 2
+
+
+def test_where_the_consumer_of_imap_waits_elsewhere_a_worker_takes_its_place(monkeypatch):
+    Script(monkeypatch, (5, (2, 1)))
+    pids = []
+    with whichpool.imap(spin_and_say_where, range(120)) as results:
+        for index, pid in enumerate(results):
+            pids.append(pid)
+            if index > 20:
+                time.sleep(0.02)  # it writes to a slow disk, say
+        steps = results.report.steps
+    assert os.getpid() not in pids[90:]
+    assert len(set(pids[90:])) == 2
+    assert [step.plan for step in steps[1:]] == [Plan(2, 1)] * 2
+    assert "waits elsewhere" in steps[-1].reason
+
+
+def test_a_consumer_of_imap_that_computes_does_not_wait_elsewhere(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(lazy, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(lazy, "thread_time", lambda: clock[0] / 2)
+    results = whichpool.imap(spin_short, range(9), plan="loop")
+    run = results._run
+    run.began = 0.0
+    for _ in range(9):
+        next(results)
+        clock[0] += 1.0
+        assert not run.joins  # half of the time it waits
+    monkeypatch.setattr(lazy, "thread_time", lambda: clock[0])
+    results = whichpool.imap(spin_short, range(9), plan="loop")
+    run = results._run
+    run.began = clock[0]
+    for _ in range(9):
+        next(results)
+        clock[0] += 1.0
+        run.caller_cpu = lambda: clock[0]
+        assert run.joins
+    run.caller_cpu = lambda: clock[0] - 5.0  # and has by now been away for long, without computing
+    assert not run.joins
 
 
 def test_imap_stays_in_order_and_bounded_where_the_caller_joins(monkeypatch):

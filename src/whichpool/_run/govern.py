@@ -164,6 +164,7 @@ class Governor(Fixed):
                 return
             self._check_loaded()
             self._check_shared()
+            self._see_to_caller()
             if perf_counter() < self._due and run.plan[0]:
                 continue  # news of workers, which `crew.step` has seen to; a decision costs more than most of it
             self._measure()
@@ -211,6 +212,16 @@ class Governor(Fixed):
             from whichpool._measure.gil import QuickSwitching
 
             self._quick = QuickSwitching()
+
+    def _see_to_caller(self) -> None:
+        """Where the consumer of `imap`, whose thread is one of the plan's, stays away, a worker takes its place."""
+        run = self.run
+        if not run.inline_open or not run.plan[0] or run.joins:
+            return
+        with run.overseer.acting:
+            if not run.only_watch and run.work.is_open():
+                run.may_join = False  # for good: workers that are there cost nothing more
+                self._switch(*run.plan, "who takes the results waits elsewhere: a worker runs its share")
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -452,7 +463,7 @@ class Governor(Fixed):
                 run.crew.feed(0, 1)
             run.inline_open = not run.apart and (run.caller_helps or threads == 1)
             run.work.caller_signal.set()
-        if (processes, threads) == run.plan:
+        if (processes, threads) == run.plan and not processes:
             return  # the system starts no more threads
         run.enter((processes, threads), reason)
         self._entered = (perf_counter(), run.work.ran)

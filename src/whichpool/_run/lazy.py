@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from _collections_abc import Iterator  # what `collections.abc` is made of, without `collections`
+from time import perf_counter
 
 from whichpool._worker.calls import NOTHING
 
+try:
+    from time import thread_time
+except ImportError:  # pragma: no cover  (no per-thread CPU clock on this platform)
+    from time import process_time as thread_time
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Self, TypeVar
 
     from whichpool._records import RunReport
@@ -15,6 +22,43 @@ if TYPE_CHECKING:
     from whichpool._run.sinks import StreamSink
 
     R = TypeVar("R")
+
+# Who has waited elsewhere for more than this share of the time is not counted on to run items beside worker processes:
+# with one worker half of it would be lost. A consumer that computes takes a core in any case. A guess.
+ABSENT_SHARE = 0.1
+
+
+class Whereabouts:
+    """Where the consumer is. Not the iterator itself: the run holds on to this, and must not keep that alive."""
+
+    __slots__ = ("_gone", "_waited_s")
+
+    def __init__(self) -> None:
+        self._gone: tuple[float, float] | None = None  # since when it is elsewhere, with its CPU clock then
+        self._waited_s = 0.0  # elsewhere
+
+    def goes(self) -> None:
+        """It has a result."""
+        self._gone = perf_counter(), thread_time()
+
+    def comes(self) -> None:
+        """It wants the next one."""
+        if self._gone is not None:
+            (since, cpu), self._gone = self._gone, None
+            self._waited_s += max(perf_counter() - since - (thread_time() - cpu), 0.0)
+
+    def is_absent(self, began: float, cpu: Callable[[], float] | None) -> bool:
+        """Whether it waits elsewhere too much of the time, since then, to run items beside worker processes.
+
+        Args:
+            began: When the run did.
+            cpu: The clock of the consumer's CPU, for any thread to read; ``None``: there is none.
+        """
+        gone, waited_s = self._gone, self._waited_s
+        now = perf_counter()
+        if gone is not None:
+            waited_s += max(now - gone[0] - (cpu() - gone[1] if cpu is not None else 0.0), 0.0)
+        return waited_s > ABSENT_SHARE * (now - began)
 
 
 class Lazy(Iterator["R"]):
@@ -29,6 +73,8 @@ class Lazy(Iterator["R"]):
         self._ready = sink.ready
         self._begun = False
         self._streak: Iterator[Any] | None = None
+        self._whereabouts = Whereabouts()
+        run.absent = self._whereabouts.is_absent
 
     def __iter__(self) -> Self:
         return self
@@ -61,6 +107,7 @@ class Lazy(Iterator["R"]):
             StopIteration: There are no more.
         """
         run = self._run
+        self._whereabouts.comes()
         try:
             run.keys.listen()
             there_is_one = self._wait()
@@ -70,6 +117,7 @@ class Lazy(Iterator["R"]):
             raise
         if not there_is_one:
             raise StopIteration
+        self._whereabouts.goes()
 
     def _wait(self) -> bool:
         """Run items, or wait while others do, until a result is there; False: there are no more."""

@@ -102,13 +102,14 @@ class Run:
         self.runner: Runner | None = None
         self.runners: list[Runner] = []
         self.inline_open = True
-        self.caller_helps = (
-            caller_helps and not options.by_the_clock
-        )  # the caller's thread runs items on every plan in this process
+        # The caller's thread runs items on every plan in this process.
+        self.caller_helps = caller_helps and not options.by_the_clock
         # Under "auto" the caller's process is one of a plan's processes (`plans.hired`), unless workers are to be
         # replaced as they grow or age: it cannot be.
         renewed = bool(options.max_worker_bytes or options.max_items_per_worker or options.memory)
-        self.joins = self.caller_helps and not renewed
+        self.may_join = not renewed and not options.by_the_clock
+        # Of `imap`: whether its consumer is elsewhere, and waits there.
+        self.absent: Callable[[float, Any], bool] | None = None
         self.open_ended = False  # items arrive while it runs
         self.apart = options.by_the_clock  # threads of a pool run even the loop
         self.chore: Callable[[], object] | None = (
@@ -352,6 +353,12 @@ class Run:
         """Short calls in the loop, each result at once; for the consumer of `imap`."""
         assert self.runner is not None
         return self.work.streak(STREAK, self.runner.call, self.runner.timed)
+
+    @property
+    def joins(self) -> bool:
+        """Whether the caller's process may be one of the plan's processes."""
+        here = self.caller_helps or (self.absent and not self.absent(self.began, self.caller_cpu))
+        return self.may_join and bool(here)
 
     def is_loop(self) -> bool:
         """Whether the plan in force runs one item after the other, in this process."""

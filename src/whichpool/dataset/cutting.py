@@ -82,7 +82,9 @@ def usual_split_bytes(
     elif kind in ("csv", "jsonl") and batch in ("dict", "line"):
         least = LEAST_SPLIT_BYTES_OF_ROWS
     shares = SHARES_COMBINED if kind == "file" and combined else SHARES
-    length = min(MOST_SPLIT_BYTES, max(least, total // shares))
+    length = max(least, total // shares)
+    if kind != "file":  # of whole files one is held at a time
+        length = min(MOST_SPLIT_BYTES, length)
     if limit is not None and isinstance(limit.most, int):
         length = min(length, max(LEAST_LIMITED_BYTES, limit.most // MEMORY_SHARES))
     return length

@@ -48,6 +48,13 @@ class Source:
     fs: Any = field(default=None, repr=False, compare=False)
     """The file system of fsspec that a remote file is in; ``None``: this machine's."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Of a folder thousands travel, in half of the time that the fields one by one would take."""
+        made = (self.path, self.format, self.size_bytes, self.mtime_ns, self.compression, self.name)
+        if self.fs is None and not self.version and self.seekable and not self.inner:
+            return Source, made
+        return Source, (*made, self.version, self.seekable, self.inner, self.fs)
+
     @property
     def state(self) -> str:
         """What is another where the file is another, as a text."""

@@ -94,6 +94,7 @@ class _Found:
         self._whole_files = whole_files
         self._named: set[str] = set()
         self._looked_up: set[str] = set()
+        self._real: dict[str, str] = {}  # of each folder, where it is: a look at each one above it
 
     def add(self, one: Any) -> None:
         """What one entry of the input names."""
@@ -115,9 +116,9 @@ class _Found:
             if not names:
                 raise BadInput(f"there is no file in the folder {path} (hidden ones are left out)")
             kind = self._wanted or _of_folder(names, self._whole_files)
+            begins = os.path.join(path, "")
             for name in names:
-                place = os.path.join(path, name)
-                if self._is_new(place):
+                if self._is_new(place := begins + name):
                     self.sources.append(_source(place, kind, name))
         elif not os.path.lexists(path) and has_magic(path):
             places = [place for place in sorted(glob(path, recursive=True)) if not os.path.isdir(place)]
@@ -137,11 +138,13 @@ class _Found:
 
         Folders may be links to one another, and a glob follows them round and round.
         """
-        key = (
-            path
-            if is_remote(path)
-            else os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-        )
+        key = path
+        if not is_remote(path):
+            folder, name = os.path.split(path)
+            real = self._real.get(folder)
+            if real is None:
+                real = self._real[folder] = os.path.join(os.path.realpath(folder), "")
+            key = real + name
         if key in self._looked_up or (not named and key in self._named):
             return False
         (self._named if named else self._looked_up).add(key)
@@ -167,9 +170,10 @@ class _Found:
 
 def _of_folder(names: list[str], whole_files: bool) -> str:
     """The format of a folder's files, where nobody says it: their own if it is one, else they are files."""
-    kinds = {_by_name(name)[0] for name in names}
-    single = kinds.pop() if len(kinds) == 1 else None
-    return single if single in ("csv", "jsonl", "parquet") and not whole_files else "file"
+    single = _by_name(names[0])[0]
+    if whole_files or single not in ("csv", "jsonl", "parquet"):
+        return "file"
+    return single if all(_by_name(name)[0] == single for name in names) else "file"
 
 
 def _walk(folder: str) -> Iterator[str]:
@@ -193,10 +197,12 @@ def _by_name(path: str) -> tuple[str | None, str | None]:
 
 
 def _source(path: str, wanted: str | None, name: str) -> Source:
-    kind, compression = _by_name(path)
-    kind = wanted or kind or "file"
-    if kind in ("file", "parquet"):
-        compression = None
+    kind, compression = wanted, None
+    if kind not in ("file", "parquet"):
+        found, compression = _by_name(path)
+        kind = wanted or found or "file"
+        if kind in ("file", "parquet"):
+            compression = None
     state = check_regular(path)
     made = Source(path, kind, state.st_size, state.st_mtime_ns, compression, name)
     if compression:

@@ -12,7 +12,6 @@ import re
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from whichpool import MissingExtra
@@ -199,6 +198,8 @@ def _version(fs: Any, path: str, info: dict[str, Any], like: str = "") -> str:
 def _timestamp(value: Any) -> str:
     """The same text for the same time, which a listing may give in another form than the file itself."""
     if isinstance(value, str):
+        from email.utils import parsedate_to_datetime  # as long to load as much of this package
+
         for read in (datetime.fromisoformat, parsedate_to_datetime):
             try:
                 value = read(value)
