@@ -149,6 +149,24 @@ def comes_back_twice():
     os.fork()
 
 
+class ForksAndTells:
+    """Writes down each item that is run, by whatever process; one item forks, and its child comes back too."""
+
+    def __init__(self, path, fork_at):
+        self.path, self.fork_at = path, fork_at
+
+    def __call__(self, x):
+        self.tell(f"{x}")
+        if x == self.fork_at and os.fork() == 0:
+            self.tell(f"child {os.getpid()}")
+        return x
+
+    def tell(self, line):
+        file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(file, line.encode() + b"\n")
+        os.close(file)
+
+
 def writes_garbage_to_stdout():
     os.write(1, b"\xa7\x11\0\xff" * 100)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -71,6 +72,29 @@ def test_an_item_that_forks_and_comes_back_twice_gives_one_result(plan):
     results = whichpool.map(work.Ends("comes_back_twice", AT), range(ITEMS), plan=plan)
     assert results == list(range(ITEMS))
     fleet.close()  # the child has ended, and its parent never asks how
+
+
+@pytest.mark.parametrize("plan", [(1, 1), (2, 3)], ids=str)
+def test_a_child_that_comes_back_does_not_run_the_rest_of_the_batch(plan, tmp_path):
+    """Nor anything else: the worker does."""
+    ran = tmp_path / "ran"
+    fork_at = 1_000
+    assert whichpool.map(work.ForksAndTells(ran, fork_at), range(1_500), plan=plan) == list(range(1_500))
+    deadline = time.monotonic() + 30
+    while len(child := [line for line in ran.read_text().splitlines() if line.startswith("child")]) < 1:
+        assert time.monotonic() < deadline
+        os.sched_yield()
+    fleet.close()
+    pid = int(child[0].split()[1])
+    while True:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            break
+        assert time.monotonic() < deadline, "the child lives on"
+        os.sched_yield()
+    items = [line for line in ran.read_text().splitlines() if not line.startswith("child")]
+    assert sorted(map(int, items)) == list(range(1_500))
 
 
 def test_what_is_written_to_stdout_is_no_message(capfd):

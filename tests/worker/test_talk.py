@@ -170,3 +170,28 @@ def test_the_import_of_a_module_is_noticed_and_leaves_no_trace(tmp_path, monkeyp
     assert type(noticed_module.__loader__).__name__ == "SourceFileLoader"
     assert noticed_module.__spec__.loader is noticed_module.__loader__
     del sys.modules["noticed_module"]
+
+
+def test_a_forked_child_does_not_wait_for_a_thread_that_it_does_not_have(ends):
+    """Another thread was sending at the fork: in the child nobody lets go of the lock."""
+    ours, theirs = ends
+    outlet = talk.Outlet(ours)
+    held, over = threading.Event(), threading.Event()
+
+    def hold():
+        with outlet.lock:
+            outlet._busy = True
+            held.set()
+            over.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert held.wait(30)
+        outlet._waiting.append(wire.frame(wire.TALK, wire.OUT_TEXT, b"the other's"))
+        outlet.after_fork()
+        outlet.send(wire.frame(wire.TALK, wire.OUT_TEXT, b"its own"))
+        assert [bytes(frame.body) for frame in frames_at(theirs)] == [b"its own"]
+    finally:
+        over.set()
+        thread.join(30)

@@ -41,8 +41,7 @@ HANDLING = -2
 # In slot 0, while a function is unpickled, which imports what it needs.
 LOADING = -(1 << 62)
 
-# What the socket says when the parent is gone or no longer wants to hear; or when a function has closed it, or was
-# itself forked and has come back twice.
+# What the socket says when the parent is gone or no longer wants to hear; or when a function has closed it.
 GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF)
 
 # Among the errors of an answer, in place of an offset: the batch could not be unpickled, and nothing of it was run.
@@ -80,6 +79,18 @@ class Worker:
         self._queue: Any = None
         self._delay = run_delay_clock()
         self._turn = allocate_lock()  # seeded calls take turns: the global generators are one per process
+        self.forked = False  # this is a child of the worker
+
+    def after_fork(self) -> None:
+        """In a child that the function forks: what is here is the worker's.
+
+        Its socket must not be held open, for its end says that the worker has ended. If the child comes back from the
+        function, it must not go on with the batch, whose items the worker runs: without the board it cannot.
+        """
+        self.forked = True
+        self._sock.close()
+        self._board.release()
+        self._outlet.after_fork()
 
     def serve(self) -> None:
         """Answer frames until the parent is gone, says good-bye, or has had nothing to say for `IDLE_S`."""
@@ -176,6 +187,8 @@ class Worker:
             while (frame := self._queue.get()) is not None:
                 self._run(frame, slot, delay)
         except BaseException as error:
+            if self.forked:
+                os._exit(1)
             # The batch in hand has no other end: without this thread it would be waited for in vain. The main thread
             # need not notice; while it waits for a socket, that is not closed for the parent either.
             try:
@@ -393,9 +406,8 @@ def run(sock: socket.socket, board_fd: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True, write_through=False)
-    # A child that the caller's function forks must not hold the socket open: its end says that this process has ended.
-    os.register_at_fork(after_in_child=sock.close)
     worker = Worker(sock, arena.attach(board_fd), board_fd)
+    os.register_at_fork(after_in_child=worker.after_fork)
     worker.talk.install()
     try:
         worker.serve()
@@ -403,6 +415,8 @@ def run(sock: socket.socket, board_fd: int) -> None:
         if error.errno not in GONE:
             raise
     finally:
+        if worker.forked:
+            os._exit(1)
         worker.let_go()
         worker.talk.alone = True
         for stream in (sys.stdout, sys.stderr):

@@ -42,6 +42,11 @@ class Outlet:
         self._busy = False
         self.lock = RLock()
 
+    def after_fork(self) -> None:
+        """In a child: another thread, which is not here to let go of the lock, may have been sending."""
+        self.lock, self._busy = RLock(), False
+        self._waiting.clear()
+
     def send(self, vectors: list[Any]) -> None:
         """Send a frame, after those that were there before."""
         self._waiting.append(vectors)
