@@ -162,12 +162,16 @@ class Worker:
                 self.shared.did_not_fit()
             yield frame
 
-    def set_up(self, threads: int, cores: int) -> None:
-        """Make its surroundings those of this process now, with so many cores to itself; cheap if they are already."""
+    def set_up(self, threads: int, cores: int, tight: bool = False) -> None:
+        """Make its surroundings those of this process now, with so many cores to itself; cheap if they are already.
+
+        ``tight``: what it frees is to go back to the system after each batch.
+        """
         wish: dict[str, Any] = {
             "path": list(sys.path),
             "argv": list(getattr(sys, "argv", [])),
             "native": cores,
+            "tight": tight,
             "limits": (sys.getrecursionlimit(), sys.get_int_max_str_digits()),
         }
         raw = getattr(os.environ, "_data", None)  # comparing the undecoded table costs 1 us, decoding it 30

@@ -76,7 +76,7 @@ class Processes:
         self._wanted = 0  # workers
         self._kept: Batch | None = None  # there was no memory for it
         self._hearing = Hearing(hub.fail, context)
-        self._roster = Roster(packed, cores, self._hearing)
+        self._roster = Roster(packed, cores, self._hearing, tight=budget is not None)
         self._sizer = sizer
         self._meter = meter
         self._remaining = remaining

@@ -36,12 +36,13 @@ class Roster:
         hearing: Who hands on what workers say.
     """
 
-    def __init__(self, packed: Packed, cores: float, hearing: Hearing) -> None:
+    def __init__(self, packed: Packed, cores: float, hearing: Hearing, *, tight: bool = False) -> None:
         self.job = fleet.new_job_number()
         self.wanted = 0
         self._packed = packed
         self._cores = cores
         self._hearing = hearing
+        self._tight = tight  # their memory is limited
         self._threads = 1
         self._members: dict[int, Member] = {}
         self._poll = select.poll()
@@ -90,7 +91,7 @@ class Roster:
     def _join(self, worker: fleet.Worker) -> None:
         self._members[worker.fd] = Member(worker)
         self._poll.register(worker.fd, select.POLLIN)
-        worker.set_up(self._threads, self._share)
+        worker.set_up(self._threads, self._share, self._tight)
         worker.cancel(0)
         self._hearing.later(worker.stray)
         load = self._packed.frame(self.job, worker.send_fd)
@@ -111,7 +112,7 @@ class Roster:
         if threads != self._threads:
             self._threads = threads
             for member in self:
-                member.worker.set_up(threads, self._share)
+                member.worker.set_up(threads, self._share, self._tight)
 
     @property
     def _share(self) -> int:

@@ -157,9 +157,14 @@ class Governor(Fixed):
                 run.runner.sampler = self._sample_item
         if self.host.nested:
             self.ruled_out["processes"] = "this process is itself a worker"
+        decides_at_once = (
+            run.earlier is not None
+        )  # it was listened to for long enough to agree with that, or not
         while run.work.is_open():
             self._see_to_switching()
-            self._beat()
+            if not decides_at_once:
+                self._beat()
+            decides_at_once = False
             if not run.work.is_open():
                 return
             self._check_loaded()

@@ -80,6 +80,7 @@ class Worker:
         self._delay = run_delay_clock()
         self._turn = allocate_lock()  # seeded calls take turns: the global generators are one per process
         self.forked = False  # this is a child of the worker
+        self._trim: Callable[[int], object] | None = None  # gives what is free back to the system
 
     def after_fork(self) -> None:
         """In a child that the function forks: what is here is the worker's.
@@ -154,6 +155,8 @@ class Worker:
         self.talk.set_up(wish)
         if "native" in wish:
             _limit_native(wish["native"])
+        if "tight" in wish:
+            self._trim = _malloc_trim() if wish["tight"] else None
         if "threads" in wish:
             self._set_threads(wish["threads"])
 
@@ -274,6 +277,8 @@ class Worker:
         land += time.perf_counter() - wall
         if self.talk.held:
             self.talk.finish()
+        if self._trim is not None:
+            self._trim(0)
         head = wire.DONE_HEAD.pack(ran, back, ran_s, thread, process, land)
         self._send(wire.frame(wire.DONE, frame.number, body, buffers, head))
         self._board[slot] = (
@@ -393,6 +398,17 @@ def _limit_native(threads: int) -> None:
             threadpool_limits(threads)
         except ImportError:
             pass
+
+
+def _malloc_trim() -> Callable[[int], object] | None:
+    """The C library's, where it has one: glibc keeps tens of megabytes that were freed (`launch.MALLOC`)."""
+    try:
+        import ctypes
+
+        found: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+    except (ImportError, OSError, AttributeError):
+        return None
+    return found
 
 
 def run(sock: socket.socket, board_fd: int) -> None:
