@@ -122,7 +122,7 @@ class Sizer:
     def next(self, remaining, workers):
         return ITEMS
 
-    def prefetch(self, width=1):
+    def prefetch(self, width, remaining, workers):
         return 0
 
 

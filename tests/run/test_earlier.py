@@ -61,6 +61,11 @@ def test_what_speaks_against_it_ends_it_for_good(known, seen):
     assert believed.complete(fits) is fits
 
 
+def test_a_call_that_waits_for_the_gil_while_the_plan_is_looked_for_agrees():
+    seen = demand(0.0015, 0.0015, samples=0)
+    assert Earlier(demand(0.0, 0.010)).complete(seen).gil_s == 0.010
+
+
 def test_uneven_calls_may_differ_by_more():
     seen = demand(0.0, 0.050, samples=1)
     assert Earlier(demand(0.0, 0.010)).complete(seen) is seen
@@ -100,6 +105,14 @@ def test_what_may_stand_for_any_work_is_not_remembered():
     for fn in (Model(), held.append, Model):
         remember(fn, MIXED)
         assert recall(fn) is None
+
+
+def test_a_little_waiting_is_not_remembered():
+    """It may have been for the GIL."""
+    remember(len, demand(0.001, 0.009))
+    assert recall(len).complete(demand(0.0, 0.0011, samples=0)).wait_s == 0.0
+    remember(len, demand(0.004, 0.006))
+    assert recall(len).complete(demand(0.0, 0.0011, samples=0)).wait_s == 0.004
 
 
 def test_few_calls_are_not_remembered():

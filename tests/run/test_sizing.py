@@ -41,7 +41,7 @@ def test_the_bounds(call_s, land_s, payload, remaining, workers, rounds):
 def test_one_item_until_something_is_known():
     sizer = Sizer(profile())
     assert [sizer.next(10**6, 2) for _ in range(3)] == [1, 1, 1]
-    assert not sizer.prefetch()
+    assert not sizer.prefetch(1, 10**6, 2)
 
 
 def test_it_grows_to_the_time_of_a_batch():
@@ -73,14 +73,21 @@ def test_what_a_worker_spends_on_the_message_counts():
 
 
 def test_a_second_batch_at_hand_for_quick_items_only():
-    assert Sizer(profile(call_s=sizing.BATCH_S / 10)).prefetch()
-    assert not Sizer(profile(call_s=sizing.BATCH_S)).prefetch()
+    assert Sizer(profile(call_s=sizing.BATCH_S / 10)).prefetch(1, 1, 2) == 1
+    assert Sizer(profile(call_s=sizing.LONGEST_AT_HAND_S)).prefetch(1, None, 2) == 0
+
+
+def test_slow_items_are_at_hand_until_the_end_is_near():
+    sizer = Sizer(profile(call_s=sizing.LONGEST_AT_HAND_S / 2))
+    assert sizer.prefetch(1, None, 3) == 1
+    assert sizer.prefetch(1, 3 * sizing.ROUNDS_AT_HAND, 3) == 1
+    assert sizer.prefetch(1, 3 * sizing.ROUNDS_AT_HAND - 1, 3) == 0
 
 
 def test_more_at_hand_for_more_threads():
     """Each of them asks for the next when it is done, and the answer has to wait for the GIL."""
     sizer = Sizer(profile(call_s=2 * sizing.BATCH_S))
-    assert sizer.prefetch(1) == 0
-    assert sizer.prefetch(4) == 1
-    assert sizer.prefetch(16) == 16 // sizing.AT_HAND
-    assert Sizer(profile(call_s=100 * sizing.BATCH_S)).prefetch(16) == 0
+    assert sizer.prefetch(2, 100, 4) == 0
+    assert sizer.prefetch(4, 100, 4) == 1
+    assert sizer.prefetch(16, 100, 4) == 16 // sizing.AT_HAND
+    assert Sizer(profile(call_s=100 * sizing.BATCH_S)).prefetch(16, 100, 4) == 0

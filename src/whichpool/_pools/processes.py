@@ -201,8 +201,9 @@ class Processes:
     def _give(self) -> None:
         """Hand out batches, to the workers with the fewest first, until all have enough or there are no more."""
         # What waits behind another batch cannot be weighed against what is held when its turn comes.
-        depth = self._width + (self._sizer.prefetch(self._width) if self._budget is None else 0)
-        for level in range(depth):
+        workers = max(len(self._roster), 1) * self._width + self._beside
+        at_hand = self._sizer.prefetch(self._width, self._remaining(), workers) if self._budget is None else 0
+        for level in range(self._width + at_hand):
             for member in self._roster:
                 if member.worker.pid is None or len(member.batches) != level or member.suspect:
                     continue
@@ -218,7 +219,6 @@ class Processes:
                     continue
                 if not self._feeding:
                     return
-                workers = max(len(self._roster), 1) * self._width + self._beside
                 size = self._sizer.next(self._remaining(), workers)
                 room = self._health.room(member.worker)
                 if room is not None:

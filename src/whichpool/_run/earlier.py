@@ -31,9 +31,14 @@ AS_IF_CALLS = 8
 # A call in progress must have run for so long to agree or not. Seconds: one beat.
 LOOK_S = 0.001
 # A call agrees if it takes no more than this many times what is remembered, more where calls are uneven, and so many
-# seconds. Guesses: half of what computes or waits for a beat contradicts what does nothing of the kind.
+# seconds; one in progress, unless more of it than this share is against that: while whichpool decides, a call that
+# computes waits for the GIL. Guesses.
 TIMES = 2.0
 SLACK_S = 0.0005
+MOST_OF_IT = 0.6
+# Less waiting than this share of a call is not remembered: calls that ran beside whichpool's own work have waited for
+# the GIL, up to a sixth of 10 ms.
+LITTLE_WAITING = 0.25
 
 _known: dict[Any, Demand] = {}
 
@@ -76,9 +81,10 @@ class Earlier:
 
     def _agrees(self, seen: Demand) -> bool:
         known, times = self._demand, TIMES * (1.0 + (self._demand.spread or 0.0))
-        if seen.wait_s > times * known.wait_s + SLACK_S:
+        much_s = 0.0 if seen.samples else MOST_OF_IT * seen.call_s
+        if seen.wait_s > max(times * known.wait_s + SLACK_S, much_s):
             return False
-        if seen.gil_s + seen.free_s > times * (known.gil_s + known.free_s) + SLACK_S:
+        if seen.gil_s + seen.free_s > max(times * (known.gil_s + known.free_s) + SLACK_S, much_s):
             return False
         return not seen.samples or times * seen.call_s + SLACK_S > known.call_s
 
@@ -96,6 +102,8 @@ def remember(fn: Any, demand: Demand | None) -> None:
     key = _key(fn)
     if key is None or demand is None or demand.samples < ENOUGH_CALLS:
         return
+    if demand.wait_s < LITTLE_WAITING * demand.call_s:
+        demand = replace(demand, wait_s=0.0)
     _known.pop(key, None)
     _known[key] = demand
     for oldest in list(_known)[:-MOST_FUNCTIONS]:

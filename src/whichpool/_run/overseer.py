@@ -83,10 +83,14 @@ class Overseer:
             raise
 
     def _listen(self) -> None:
-        worth_it = False
+        worth_it, quick = False, None
         try:
             from whichpool._run.listen import listen
 
+            if self._run.earlier is not None:  # it will not be listened to for long
+                from whichpool._measure.gil import QuickSwitching
+
+                quick = QuickSwitching()
             worth_it = listen(self._run)
         except BaseException as error:  # whatever it is, the caller must not wait for ever
             self._run.work.fail(error)
@@ -95,16 +99,18 @@ class Overseer:
             # that beside a function that holds it this took a third of a second.
             from whichpool._measure.gil import QuickSwitching
 
-            quick = QuickSwitching()
+            quickly = quick or QuickSwitching()
 
             def govern() -> None:
-                self._govern(quick)
+                self._govern(quickly)
 
             try:
                 self._go_on_as_thread(govern)
             except RuntimeError:  # as above; this thread is there
                 self._main(govern)
         else:
+            if quick is not None:
+                quick.end()
             self._run.profile.heart.rest()
             self._end()
 

@@ -22,6 +22,10 @@ MOST_ITEMS = 200_000
 # Of a worker's threads one in so many has its next batch at hand: 120 x (15 ms waiting + 5 ms Python) took 440 ms on
 # two processes of 8 or of 16 threads without, 414 and 384 with it (2-core Linux, 2026; medians of 8).
 AT_HAND = 4
+# Items up to so long are at hand while there are so many for each worker: 200 x 10 ms of Python on two processes, one
+# the caller's, took 1.09 s without and 1.03 with it (2-core Linux, 2026). Seconds; guesses.
+LONGEST_AT_HAND_S = 0.050
+ROUNDS_AT_HAND = 4
 
 
 class Sizer:
@@ -50,13 +54,18 @@ class Sizer:
         self._sent = max(self._sent, size)
         return size
 
-    def prefetch(self, width: int = 1) -> int:
+    def prefetch(self, width: int, remaining: int | None, workers: int) -> int:
         """How many batches a worker of so many threads should have at hand beside those that they run.
 
-        Not for slow items: a batch that waits behind a slow one cannot be taken back. Of several threads one is soon
-        free; but where they compute, what they ask for has to wait for their GIL twice, so more is to be at hand.
+        Until it has the next one it is idle: a millisecond or more where the caller's thread computes, whose GIL who
+        hands it out has to wait for. But a batch that waits behind a slow one cannot be taken back: so not of the
+        slowest items, and not of slow ones near the end. Of several threads one is soon free; where they compute, what
+        they ask for has to wait for their GIL twice, so more is to be at hand.
         """
         each = self._profile.call_s
-        if each is None or each >= (BATCH_S / 2 if width == 1 else BATCH_S * width):
+        if each is None:
             return 0
-        return max(1, width // AT_HAND)
+        if width > 1:
+            return 0 if each >= BATCH_S * width else max(1, width // AT_HAND)
+        near_the_end = remaining is not None and remaining < ROUNDS_AT_HAND * workers
+        return int(each < BATCH_S / 2 or (each < LONGEST_AT_HAND_S and not near_the_end))

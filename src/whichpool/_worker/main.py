@@ -300,6 +300,8 @@ class Worker:
         n, at, stride = len(items), 0, 1
         began = time.perf_counter()
         deadline = began + LONGEST_BATCH_S
+        if board[CANCEL_SLOT] == number:
+            n = 0  # it was at hand when another item failed
         while at < n:
             try:
                 for board[slot], item in enumerate(items[at : at + stride], start + at):
