@@ -20,6 +20,7 @@ def worker():
         made = main.Worker(ours, memory, -1)
         yield made, theirs
         made._board.release()
+        made._delay = float  # let go of its descriptor
 
 
 def batch(items, job):
