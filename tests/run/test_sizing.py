@@ -91,3 +91,10 @@ def test_more_at_hand_for_more_threads():
     assert sizer.prefetch(4, 100, 4) == 1
     assert sizer.prefetch(16, 100, 4) == 16 // sizing.AT_HAND
     assert Sizer(profile(call_s=100 * sizing.BATCH_S)).prefetch(16, 100, 4) == 0
+
+
+def test_nothing_slow_is_at_hand_where_the_items_in_progress_are_limited():
+    slow = profile(call_s=sizing.BATCH_S)
+    assert Sizer(slow).prefetch(1, None, 2) == Sizer(slow).prefetch(4, None, 8) == 1
+    assert Sizer(slow, limited=True).prefetch(1, None, 2) == 0
+    assert Sizer(slow, limited=True).prefetch(4, None, 8) == 0

@@ -128,7 +128,7 @@ class Fixed:
             crew = Processes(
                 run.work,
                 packed,
-                Sizer(run.profile),
+                Sizer(run.profile, run.options.most is not None or run.options.by_key is not None),
                 run.profile,
                 lambda: run.work.remaining,
                 cores=look().cores,

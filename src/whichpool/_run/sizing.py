@@ -29,10 +29,14 @@ ROUNDS_AT_HAND = 4
 
 
 class Sizer:
-    """Says how many items the next batch has."""
+    """Says how many items the next batch has.
 
-    def __init__(self, profile: Profile) -> None:
+    ``limited``: so many items may be in progress at once, and what is at hand counts.
+    """
+
+    def __init__(self, profile: Profile, limited: bool = False) -> None:
         self._profile = profile
+        self._limited = limited
         self._sent = 1
 
     def next(self, remaining: int | None, workers: int) -> int:
@@ -65,6 +69,8 @@ class Sizer:
         each = self._profile.call_s
         if each is None:
             return 0
+        if self._limited:  # a slow one at hand would take another's place
+            return int(each < BATCH_S / 2)
         if width > 1:
             return 0 if each >= BATCH_S * width else max(1, width // AT_HAND)
         near_the_end = remaining is not None and remaining < ROUNDS_AT_HAND * workers
