@@ -94,7 +94,7 @@ def test_an_impossible_limit_names_the_figures(room):
     ) as caught:
         whichpool.map(take, [1, 1], plan=(2, 1), max_memory="2 MB")
     assert not caught.value.of_item
-    limit = room(60)
+    limit = room(52)
     # The first ones show what an item takes; the large one is refused before it begins, and the others are done.
     results = whichpool.map(
         take,
