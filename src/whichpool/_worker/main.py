@@ -79,7 +79,6 @@ class Worker:
         self._queue: Any = None
         self._delay = run_delay_clock()
         self._turn = allocate_lock()  # seeded calls take turns: the global generators are one per process
-        self.forked = False  # this is a child of the worker
         self._trim: Callable[[int], object] | None = None  # gives what is free back to the system
 
     def after_fork(self) -> None:
@@ -88,10 +87,9 @@ class Worker:
         Its socket must not be held open, for its end says that the worker has ended. If the child comes back from the
         function, it must not go on with the batch, whose items the worker runs: without the board it cannot.
         """
-        self.forked = True
         self._sock.close()
         self._board.release()
-        self._outlet.after_fork()
+        self.talk.after_fork()
 
     def serve(self) -> None:
         """Answer frames until the parent is gone, says good-bye, or has had nothing to say for `IDLE_S`."""
@@ -190,8 +188,8 @@ class Worker:
             while (frame := self._queue.get()) is not None:
                 self._run(frame, slot, delay)
         except BaseException as error:
-            if self.forked:
-                os._exit(1)
+            if self.talk.alone:
+                os._exit(1)  # a forked child that has come back from the function, or a worker at its end
             # The batch in hand has no other end: without this thread it would be waited for in vain. The main thread
             # need not notice; while it waits for a socket, that is not closed for the parent either.
             try:
@@ -433,8 +431,8 @@ def run(sock: socket.socket, board_fd: int) -> None:
         if error.errno not in GONE:
             raise
     finally:
-        if worker.forked:
-            os._exit(1)
+        if worker.talk.alone:
+            os._exit(1)  # likewise
         worker.let_go()
         worker.talk.alone = True
         for stream in (sys.stdout, sys.stderr):

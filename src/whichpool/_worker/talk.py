@@ -10,7 +10,6 @@ function starts, does not come by here. Whoever prints nothing pays one look int
 from __future__ import annotations
 
 import io
-import os
 import sys
 from _thread import RLock, get_ident
 from collections import deque
@@ -168,12 +167,13 @@ class Talk:
             stream = Stream(Pipe(self, which, found), encoding, errors or "strict")
             self._streams.append(stream)
             setattr(sys, name, stream)
-        os.register_at_fork(after_in_child=self._after_fork)
         records.install(self)
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """In a child that the function forks."""
         self.alone = True
         self.held.clear()
+        self._outlet.after_fork()
 
     def say(self, kind: int, body: bytes) -> None:
         """Send one frame of talk. Where nobody listens any more, the item goes on all the same."""
