@@ -16,6 +16,7 @@ from whichpool import Plan
 from whichpool._choose.conductor import Conductor
 from whichpool._choose.records import Switch
 from whichpool._measure import gil
+from whichpool._measure.profile import Profile
 from whichpool._pools import fleet
 from whichpool._pools.threads import Threads
 from whichpool._run import fixed, lazy, listen
@@ -357,7 +358,6 @@ def test_the_gil_does_not_change_hands_quickly_while_threads_are_started(monkeyp
     ("changes", "starts"),
     [
         ({}, True),
-        ({"share": 0.1}, False),  # it leaves the GIL free
         ({"call_s": 0.001}, False),  # little work ahead
         ({"cores": "1"}, False),
         ({"nested": "1"}, False),
@@ -374,9 +374,7 @@ def test_the_fork_server_starts_early_only_where_workers_are_likely(monkeypatch,
         work=SimpleNamespace(is_open=lambda: changes.get("is_open", True), remaining=100),
         options=SimpleNamespace(most=changes.get("limit")),
         only_watch=changes.get("only_watch", False),
-        profile=SimpleNamespace(
-            heart=SimpleNamespace(share=changes.get("share", 1.0)), call_s=changes.get("call_s", 0.010)
-        ),
+        profile=SimpleNamespace(call_s=changes.get("call_s", 0.010)),
         runner=None,
     )
     started = []
@@ -388,6 +386,26 @@ def test_the_fork_server_starts_early_only_where_workers_are_likely(monkeypatch,
     monkeypatch.setattr(fleet, "start_server", start_server)
     listen._start_early(run)
     assert bool(started) is starts
+
+
+@pytest.mark.parametrize(("share", "asked"), [(0.1, False), (1.0, True)])
+def test_calls_that_leave_the_gil_are_not_held_up_by_the_loading(monkeypatch, share, asked):
+    monkeypatch.delitem(sys.modules, "whichpool._run.govern")
+    chores = []
+
+    class Run(SimpleNamespace):
+        def __setattr__(self, name, value):
+            chores.append((name, value is not None))
+            super().__setattr__(name, value)
+
+    profile = Profile()
+    profile.add_local(1, 0.010, 0.010, None)
+    profile.heart = SimpleNamespace(share=share)
+    work = SimpleNamespace(is_open=lambda: False)
+    monkeypatch.setattr(listen, "NEEDED", ())
+    monkeypatch.setattr(listen, "CHORE_WAIT_S", 0.0)
+    listen.wake(Run(apart=False, profile=profile, seen_waiting=False, work=work))
+    assert (("chore", True) in chores) is asked
 
 
 @pytest.mark.parametrize(

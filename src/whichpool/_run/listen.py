@@ -131,7 +131,7 @@ def _start_early(run: Run) -> None:
         began = run.runner.began if run.runner is not None else None
         # A call that runs may take as long again.
         each = 2 * (perf_counter() - began) if began is not None else 0.0
-    if _leaves_the_gil(run) or each * (run.work.remaining or 0) < EARLY_AHEAD_S:
+    if each * (run.work.remaining or 0) < EARLY_AHEAD_S:
         return
     host = look()
     multiprocessing = sys.modules.get("multiprocessing")
