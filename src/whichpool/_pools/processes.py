@@ -200,8 +200,8 @@ class Processes:
 
     def _give(self) -> None:
         """Hand out batches, to the workers with the fewest first, until all have enough or there are no more."""
-        # What waits behind another batch cannot be weighed against what is held when its turn comes.
         workers = max(len(self._roster), 1) * self._width + self._beside
+        # What waits behind another batch cannot be weighed against what is held when its turn comes.
         at_hand = self._sizer.prefetch(self._width, self._remaining(), workers) if self._budget is None else 0
         for level in range(self._width + at_hand):
             for member in self._roster:

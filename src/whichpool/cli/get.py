@@ -21,7 +21,7 @@ from whichpool.downloads.board import Board
 from whichpool.downloads.digests import parse_checksum
 from whichpool.downloads.failures import DownloadFailed
 from whichpool.downloads.lists import BadEntry, add_header, as_request, requests_from
-from whichpool.downloads.records import Request, Settings
+from whichpool.downloads.records import LONGEST_S, Request, Settings
 
 if TYPE_CHECKING:
     from whichpool.downloads.records import Receipt
@@ -337,8 +337,6 @@ def _settings(how: dict[str, Any]) -> Settings:
     )
 
 
-LONGEST_S = 1e8
-"""As for `whichpool.download`, which is not loaded yet."""
 STALL_PER_S = 1000
 """Bytes a second that are no stall, on the average of ``--stall-timeout``; as `Settings` has it by default."""
 

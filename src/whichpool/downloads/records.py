@@ -11,6 +11,9 @@ __all__ = ["FIRST_PER_HOST", "Receipt", "Request", "Settings"]
 
 MB = 1_000_000
 
+LONGEST_S = 1e8
+"""Of a time limit: three years. Sockets do not know infinity."""
+
 FIRST_PER_HOST = 16
 """Connections to a host that is not known yet: from there they double. With a round trip of 20 ms, many come 70 ms
 later from 8 on, of the second that 2,000 small files take."""

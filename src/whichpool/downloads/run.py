@@ -27,7 +27,7 @@ from whichpool.downloads.jobs import Job
 from whichpool.downloads.lists import as_request
 from whichpool.downloads.manners import manners
 from whichpool.downloads.names import name_from_url
-from whichpool.downloads.records import Receipt, Request, Settings
+from whichpool.downloads.records import LONGEST_S, Receipt, Request, Settings
 from whichpool.downloads.transport import Transport
 
 __all__ = ["download", "idownload"]
@@ -35,9 +35,6 @@ __all__ = ["download", "idownload"]
 PUT_DOWN_S = 5.0
 """So long a call that is ended waits for what is in progress to bring to the disk what it has. A guess; a connection
 that stalls is not waited for any longer, and what its file had at its last sync is there."""
-
-LONGEST_S = 1e8
-"""Of a time limit: three years. Sockets do not know infinity."""
 
 QUICK_S = 0.000_1, 0.002
 """Seconds: a result that came sooner lay ready, one that came later is not one of thousands. Guesses."""
@@ -166,7 +163,8 @@ def _run(
             ),
             progress=(lambda done, _: progress(done, count)) if callable(progress) else progress,
         )
-        for result in _unhurried(_noted(results, context), settings.most):
+        noted = _noted(results, context)
+        for result in _unhurried(noted) if settings.most >= MANY else noted:
             if isinstance(result, whichpool.Failure):
                 number, error = result.index, result.error
                 if not isinstance(error, DownloadFailed):
@@ -196,12 +194,12 @@ def _noted(results: Iterator[Any], context: Context) -> Iterator[Any]:
         yield result
 
 
-def _unhurried(results: Iterator[Any], most: int) -> Iterator[Any]:
+def _unhurried(results: Iterator[Any]) -> Iterator[Any]:
     """The results, where they come in quick succession some at a time: whoever waits for each of thousands a second is
     woken for each, and takes the GIL from those who fetch."""
     asked = perf_counter()
     for result in results:
-        if QUICK_S[0] < perf_counter() - asked < QUICK_S[1] and most >= MANY:
+        if QUICK_S[0] < perf_counter() - asked < QUICK_S[1]:
             sleep(NAP_S)
         yield result
         asked = perf_counter()
